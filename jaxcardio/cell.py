@@ -1,0 +1,215 @@
+"""What a cell is: parameters as leaves, a state, and one evaluation that gives every rate."""
+
+import abc
+import dataclasses
+import difflib
+from typing import Any, ClassVar, NamedTuple, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+from .protocols import AbstractProtocol
+from .relaxation import derivative
+
+Scalar = Float[Array, "*population"]
+"""A number, or one number a cell of a population."""
+
+
+def _as_float_array(x: ArrayLike) -> Array:
+    is_float = hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)
+    return jnp.asarray(x) if is_float else jnp.asarray(x, float)
+
+
+def parameter(default: float, unit: str, doc: str) -> Any:
+    """A field of a cell that is one of its parameters: a differentiable leaf with a unit and a source."""
+    return eqx.field(default=default, converter=_as_float_array, metadata={"unit": unit, "doc": doc})
+
+
+class Parameter(NamedTuple):
+    """A parameter as `cell.parameters()` lists it."""
+
+    value: Array
+    unit: str
+    doc: str
+
+
+class AbstractCell(eqx.Module):
+    """A cardiac cell: time in ms, potential in mV, currents in pA/pF (outward positive), concentrations in mM.
+
+    A subclass declares its parameters with `parameter(...)` and implements the three abstract methods; everything
+    else follows. A population is the same cell with a leading axis on some parameters.
+    """
+
+    units: eqx.AbstractClassVar[dict[str, str]]
+    """Unit of every state and current, by name."""
+    conductances: eqx.AbstractClassVar[dict[str, str]]
+    """The parameter that scales each current: what a blocker of that current multiplies."""
+    potential: eqx.AbstractClassVar[str]
+    """Name of the state that is the membrane potential."""
+
+    @abc.abstractmethod
+    def initial_state(self) -> Any:
+        """The published initial state, a NamedTuple of scalars."""
+
+    @abc.abstractmethod
+    def currents(self, y) -> Any:
+        """Every named current (pA/pF, outward positive) and flux at state `y`, a NamedTuple; `I_ion_total` is the sum."""
+
+    @abc.abstractmethod
+    def rates(self, t, y, i_stim) -> Any:
+        """State-shaped tree of `Relaxation`s and derivatives (per ms) under the stimulus `i_stim` (pA/pF)."""
+
+    def vector_field(self, t, y, args: AbstractProtocol | None = None):
+        """dy/dt (per ms) for any Diffrax solver; `args` is a stimulus, a voltage clamp, or None.
+
+        Under a clamp the potential is the command's, whatever `y` says, and its derivative the command's slope.
+        """
+        if args is None:
+            rates = self.rates(t, y, 0.0)
+        else:
+            t = _as_float_array(t)
+            value, slope = jax.jvp(args.value, (t,), (jnp.ones_like(t),))
+            rates = driven_rates(self, t, y, args.kind, value, slope)
+            y = driven_state(self, y, args.kind, value)
+        return derivative(rates, y)
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Every parameter by name, sub-modules included: value, unit, doc."""
+        return {path[-1]: Parameter(_get(self, path), f.metadata["unit"], f.metadata["doc"]) for path, f in _fields(self)}
+
+    def replace(self, **values: ArrayLike) -> Self:
+        """A new cell with the named parameters set, e.g. `cell.replace(g_Kr=0.5 * cell.g_Kr)`.
+
+        Each value is a number, or one number a cell (shape `(n,)`). Unknown names and other shapes are a ValueError.
+        """
+        paths = {path[-1]: path for path, _ in _fields(self)}
+        for name, value in values.items():
+            if name not in paths:
+                raise ValueError(unknown_name("parameter", name, paths, type(self).__name__))
+            if jnp.ndim(value) > 1:
+                raise ValueError(
+                    f"parameter {name}: expected a number or shape (n_cells,), got shape {jnp.shape(value)}"
+                )
+        chosen = [paths[name] for name in values]
+        if not chosen:
+            return self
+        new = [_as_float_array(v) for v in values.values()]
+        return eqx.tree_at(lambda c: [_get(c, path) for path in chosen], self, new)
+
+    def population_axes(self) -> PyTree:
+        """`in_axes` for vmap over the population: 0 for each parameter with a leading axis, None for the rest."""
+        paths = [path for path, _ in _fields(self)]
+        axes = [0 if jnp.ndim(_get(self, path)) == 1 else None for path in paths]
+        nothing = jax.tree.map(lambda _: None, self)
+        return eqx.tree_at(lambda c: [_get(c, p) for p in paths], nothing, axes, is_leaf=lambda x: x is None)
+
+    def population_size(self) -> int | None:
+        """Number of cells, or None for a single cell; parameters of different lengths are a ValueError."""
+        lengths = {n: jnp.shape(p.value)[0] for n, p in self.parameters().items() if jnp.ndim(p.value) == 1}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"parameters of one population have different lengths: {lengths}")
+        return next(iter(lengths.values()), None)
+
+
+class HeldCell(AbstractCell):
+    """A cell some of whose states stay at their initial value; made by `hold`."""
+
+    cell: AbstractCell
+    held: tuple[str, ...] = eqx.field(static=True)
+
+    @property
+    def units(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.cell.units
+
+    @property
+    def conductances(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.cell.conductances
+
+    @property
+    def potential(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.cell.potential
+
+    def initial_state(self):
+        return self.cell.initial_state()
+
+    def currents(self, y):
+        return self.cell.currents(y)
+
+    def rates(self, t, y, i_stim):
+        still = {name: jnp.zeros_like(getattr(y, name)) for name in self.held}
+        return self.cell.rates(t, y, i_stim)._replace(**still)
+
+
+def hold(cell: AbstractCell, *states: str) -> HeldCell:
+    """The cell with the named states held constant, e.g. `hold(cell, "Na_i", "K_i")` for paced Kernik cells."""
+    names = type(cell.initial_state())._fields
+    for name in states:
+        if name not in names:
+            raise ValueError(unknown_name("state", name, names, type(cell).__name__))
+    return HeldCell(cell, states)
+
+
+def driven_state(cell: AbstractCell, y, kind: str, value):
+    """The state as the cell sees it: under a voltage clamp its potential is the command's."""
+    return y._replace(**{cell.potential: value}) if kind == "voltage" else y
+
+
+def driven_rates(cell: AbstractCell, t, y, kind: str, value, slope):
+    """Rates under a protocol whose value (pA/pF or mV) and slope (per ms) at this instant are given."""
+    if kind == "current":
+        return cell.rates(t, y, value)
+    rates = cell.rates(t, driven_state(cell, y, kind, value), 0.0)
+    return rates._replace(**{cell.potential: slope})
+
+
+def astype(cell: AbstractCell, dtype) -> AbstractCell:
+    """The cell with every floating-point leaf in `dtype`; a run computes in the dtype of its cell."""
+    return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, cell)
+
+
+def dtype_of(cell: AbstractCell) -> np.dtype:
+    """The floating-point dtype in which a run of this cell computes."""
+    leaves = [x for x in jax.tree.leaves(cell) if eqx.is_inexact_array(x)]
+    return jnp.result_type(*leaves) if leaves else jnp.zeros(()).dtype
+
+
+def unknown_name(what: str, name: str, known, owner: str) -> str:
+    """The message for a name that is not there, with the near ones."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(known)}"
+    return f"{owner} has no {what} named {name!r}; {hint}"
+
+
+def _get(module, path: tuple[str, ...]):
+    for name in path:
+        module = getattr(module, name)
+    return module
+
+
+def _fields(module: eqx.Module, prefix: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], dataclasses.Field]]:
+    """Path and dataclass field of every parameter, sub-modules in place."""
+    found = []
+    for f in dataclasses.fields(module):  # pyright: ignore[reportArgumentType]
+        value = getattr(module, f.name)
+        if "unit" in f.metadata:
+            found.append(((*prefix, f.name), f))
+        elif isinstance(value, eqx.Module):
+            found += _fields(value, (*prefix, f.name))
+    return found
+
+
+def initialise(cell: AbstractCell, values: dict[str, ArrayLike], **static) -> None:
+    """For a model whose published variants differ in defaults: sets every field inside its own `__init__`."""
+    known = {f.name: f for f in dataclasses.fields(cell)}  # pyright: ignore[reportArgumentType]
+    for name in values:
+        if name not in known or "unit" not in known[name].metadata:
+            raise ValueError(unknown_name("parameter", name, [n for n in known if "unit" in known[n].metadata], type(cell).__name__))
+    for name, f in known.items():
+        if name not in static:
+            setattr(cell, name, _as_float_array(values.get(name, f.default)))
+    for name, value in static.items():
+        setattr(cell, name, value)

@@ -1,0 +1,1 @@
+from .ten_tusscher import TenTusscher2004 as TenTusscher2004

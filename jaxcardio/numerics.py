@@ -1,0 +1,59 @@
+"""Small numerical pieces that every model shares, each safe to evaluate and to differentiate everywhere."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+
+def x_over_expm1(x: ArrayLike) -> Float[Array, "..."]:
+    """x / (exp(x) - 1), with value 1 and slope -1/2 at x = 0.
+
+    Below |x| = 0.1 the Bernoulli series replaces the quotient, whose gradient cancels there; both
+    branches are guarded, so no NaN reaches a gradient.
+    """
+    x = jnp.asarray(x, float) if not hasattr(x, "dtype") else jnp.asarray(x)
+    small = jnp.abs(x) < 0.1
+    x2 = jnp.where(small, x, 0.0) ** 2
+    series = 1 - x / 2 + x2 * (1 / 12 - x2 * (1 / 720 - x2 * (1 / 30240 - x2 / 1209600)))
+    safe = jnp.where(small, 1.0, x)
+    return jnp.where(small, series, safe / jnp.expm1(safe))
+
+
+def ghk_current(V, permeability, valence, inside, outside, RT_F, F):
+    """Goldman-Hodgkin-Katz current P z^2 V F^2/(RT) (c_i e^u - c_o)/(e^u - 1), u = z V F/(RT); finite at V = 0.
+
+    Args:
+        V: membrane potential, mV.
+        permeability: P, in the model's permeability unit.
+        valence: z.
+        inside, outside: (activity-weighted) concentrations, mM.
+        RT_F: R T / F, mV.
+        F: Faraday's constant, C/mmol or C/mol as the permeability requires.
+    """
+    u = valence * V / RT_F
+    return permeability * valence * F * (inside * x_over_expm1(-u) - outside * x_over_expm1(u))
+
+
+def nernst(valence, inside, outside, RT_F):
+    """Reversal potential (mV) of an ion: RT/(zF) log(outside/inside)."""
+    return RT_F / valence * jnp.log(outside / inside)
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x)), without overflow in value or gradient."""
+    return jax.nn.sigmoid(x)
+
+
+def q10_factor(q10, temperature, reference):
+    """How much faster a rate runs at `temperature` than at `reference` (K)."""
+    return q10 ** ((temperature - reference) / 10)
+
+
+def one_minus_exp(z):
+    """1 - exp(-z) for z >= 0: by expm1 in float32, where the plain difference loses slow gates, plainly otherwise.
+
+    At dt/tau = 1e-5 the plain difference is 0.3 % wrong in float32 and 1e-11 in float64; expm1 costs two exps.
+    """
+    if jnp.result_type(z) == jnp.float32:
+        return -jnp.expm1(-z)
+    return 1 - jnp.exp(-z)

@@ -1,0 +1,46 @@
+"""x' = (steady - x) / tau, written once: a model declares it, every solver reads it."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float, PyTree
+
+from .numerics import one_minus_exp
+
+
+class Relaxation(eqx.Module):
+    """First-order relaxation of a state towards `steady` with time constant `tau` (ms).
+
+    As a leaf of a rates tree it stands for x' = (steady - x) / tau. Both may depend on every other state.
+    """
+
+    steady: Float[Array, "..."]
+    tau: Float[Array, "..."]
+
+    @classmethod
+    def from_rates(cls, alpha, beta) -> "Relaxation":
+        """The gate with opening rate `alpha` and closing rate `beta` (1/ms)."""
+        tau = 1 / (alpha + beta)
+        return cls(steady=alpha * tau, tau=tau)
+
+    def derivative(self, x):
+        """(steady - x) / tau, in units of x per ms."""
+        return (self.steady - x) / self.tau
+
+    def increment(self, x, dt):
+        """Change of x over dt (ms) with steady and tau frozen: the exact (Rush-Larsen) step."""
+        return (self.steady - x) * one_minus_exp(dt / self.tau)
+
+    def at(self, x, elapsed):
+        """x after `elapsed` ms with steady and tau held, e.g. under a constant clamp."""
+        return x + self.increment(x, elapsed)
+
+
+def is_relaxation(leaf: Any) -> bool:
+    return isinstance(leaf, Relaxation)
+
+
+def derivative(rates: PyTree, y: PyTree) -> PyTree:
+    """The plain derivative y' of a rates tree whose leaves are `Relaxation`s or derivatives (per ms)."""
+    return jax.tree.map(lambda r, x: r.derivative(x) if is_relaxation(r) else r, rates, y, is_leaf=is_relaxation)

@@ -1,0 +1,30 @@
+"""House rules of the test suite: float64, strict promotion, rank promotion an error, warnings are errors."""
+
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def references() -> Path:
+    """The full reference files, which live beside the project; tests that need them skip where they are absent."""
+    folder = SHARED / "references"
+    if not folder.is_dir():
+        pytest.skip("the full reference files are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """The really recorded cells, which live beside the project; tests that need them skip where they are absent."""
+    file = SHARED / "data" / "ipsc_patch_clamp.h5"
+    if not file.is_file():
+        pytest.skip("the recorded cells are not here")
+    return file
