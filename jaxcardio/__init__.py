@@ -1,1 +1,16 @@
+"""Differentiable simulation of cardiac cells in JAX."""
+
 from . import models as models
+from . import protocols as protocols
+from .cell import AbstractCell as AbstractCell
+from .cell import astype as astype
+from .cell import hold as hold
+from .cell import parameter as parameter
+from .grid import paced_grid as paced_grid
+from .relaxation import Relaxation as Relaxation
+from .simulate import simulate as simulate
+from .solvers import RatesTerm as RatesTerm
+from .solvers import RushLarsen as RushLarsen
+from .solvers import RushLarsen2 as RushLarsen2
+from .trace import Status as Status
+from .trace import Trace as Trace

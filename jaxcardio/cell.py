@@ -62,19 +62,20 @@ class AbstractCell(eqx.Module):
     def rates(self, t, y, i_stim) -> Any:
         """State-shaped tree of `Relaxation`s and derivatives (per ms) under the stimulus `i_stim` (pA/pF)."""
 
+    def rates_under(self, t, y, protocol: AbstractProtocol | None = None):
+        """The rates tree under a stimulus, a voltage clamp or None: for `RatesTerm`, as `vector_field` for `ODETerm`."""
+        if protocol is None:
+            return self.rates(t, y, 0.0)
+        t = _as_float_array(t)
+        value, slope = jax.jvp(protocol.value, (t,), (jnp.ones_like(t),))
+        return driven_rates(self, t, y, protocol.kind, value, slope)
+
     def vector_field(self, t, y, args: AbstractProtocol | None = None):
         """dy/dt (per ms) for any Diffrax solver; `args` is a stimulus, a voltage clamp, or None.
 
-        Under a clamp the potential is the command's, whatever `y` says, and its derivative the command's slope.
+        Under a clamp the cell sees the command, whatever potential `y` holds, and that state follows the command's slope.
         """
-        if args is None:
-            rates = self.rates(t, y, 0.0)
-        else:
-            t = _as_float_array(t)
-            value, slope = jax.jvp(args.value, (t,), (jnp.ones_like(t),))
-            rates = driven_rates(self, t, y, args.kind, value, slope)
-            y = driven_state(self, y, args.kind, value)
-        return derivative(rates, y)
+        return derivative(self.rates_under(t, y, args), y)
 
     def parameters(self) -> dict[str, Parameter]:
         """Every parameter by name, sub-modules included: value, unit, doc."""

@@ -9,7 +9,10 @@ from ..relaxation import Relaxation
 def fCa_steady(Ca):
     """Steady calcium-dependent inactivation of I_CaL (ten Tusscher 2004); `Ca` in mM."""
     return (
-        1 / (1 + (Ca / 0.000325) ** 8) + 0.1 * sigmoid((0.0005 - Ca) / 0.0001) + 0.2 * sigmoid((0.00075 - Ca) / 0.0008) + 0.23
+        1 / (1 + (Ca / 0.000325) ** 8)
+        + 0.1 * sigmoid((0.0005 - Ca) / 0.0001)
+        + 0.2 * sigmoid((0.00075 - Ca) / 0.0008)
+        + 0.23
     ) / 1.46
 
 

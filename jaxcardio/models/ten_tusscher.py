@@ -72,7 +72,9 @@ class TenTusscher2004(AbstractCell):
     g_Na: Scalar = parameter(14.838, "nS/pF", "fast sodium conductance, Table 2")
     g_K1: Scalar = parameter(5.405, "nS/pF", "inward rectifier conductance, Table 2")
     g_Kr: Scalar = parameter(0.096, "nS/pF", "rapid delayed rectifier conductance, Table 2")
-    g_Ks: Scalar = parameter(0.062, "nS/pF", "slow delayed rectifier conductance (M 0.062, epi and endo 0.245), Table 2")
+    g_Ks: Scalar = parameter(
+        0.062, "nS/pF", "slow delayed rectifier conductance (M 0.062, epi and endo 0.245), Table 2"
+    )
     g_to: Scalar = parameter(0.294, "nS/pF", "transient outward conductance (epi and M 0.294, endo 0.073), Table 2")
     g_CaL: Scalar = parameter(1.75e-4, "cm^3/(uF s)", "L-type calcium permeability, Table 2")
     g_b_Na: Scalar = parameter(0.00029, "nS/pF", "background sodium conductance, Table 2")
@@ -221,9 +223,7 @@ def _voltage_gates(V, variant: Variant) -> dict[str, Relaxation]:
     if variant == "endo":
         s = Relaxation(sigmoid(-(V + 28) / 5), 1000 * jnp.exp(-((V + 67) ** 2) / 1000) + 8)
     else:
-        s = Relaxation(
-            sigmoid(-(V + 20) / 5), 85 * jnp.exp(-((V + 45) ** 2) / 320) + 5 * sigmoid((20 - V) / 5) + 3
-        )
+        s = Relaxation(sigmoid(-(V + 20) / 5), 85 * jnp.exp(-((V + 45) ** 2) / 320) + 5 * sigmoid((20 - V) / 5) + 3)
     return dict(
         m=Relaxation(
             sigmoid((V + 56.86) / 9.03) ** 2,

@@ -1,0 +1,90 @@
+"""Time grids: which times a fixed-step run steps to. Edges of the protocol and times to be saved are always on them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from .protocols import AbstractProtocol
+
+MERGE = 1e-9
+"""Times closer than this (ms, relative beyond 1 ms) are one time: they differ by rounding only."""
+
+
+class Stage(NamedTuple):
+    """From the previous stage until `until` ms after each stimulus onset, step by `dt` ms."""
+
+    until: float
+    dt: float
+
+
+PACED_STAGES = (Stage(4.0, 0.01), Stage(40.0, 0.05), Stage(400.0, 0.2), Stage(np.inf, 0.5))
+"""Fine over the upstroke, coarse in diastole; tuned for `RushLarsen2` on ten Tusscher 2004 (benchmarks/solvers.py)."""
+
+
+def uniform_grid(t0: float, t1: float, dt: float, through: Sequence[np.ndarray] = ()) -> np.ndarray:
+    """Times from t0 to t1 (ms, float64) at most `dt` apart that step exactly to every time in `through`."""
+    corners = merge(np.concatenate([[t0, t1], *through]))
+    counts = np.maximum(1, np.ceil(np.diff(corners) / dt - 1e-6)).astype(int)
+    pieces = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(corners[:-1], corners[1:], counts, strict=True)]
+    if (counts == counts[0]).all():
+        fractions = np.arange(counts[0]) / counts[0]
+        return np.append((corners[:-1, None] + np.diff(corners)[:, None] * fractions).ravel(), t1)
+    return np.append(np.concatenate(pieces), t1)
+
+
+def paced_grid(
+    pacing: AbstractProtocol,
+    t1: float,
+    t0: float = 0.0,
+    stages: Sequence[Stage | tuple[float, float]] = PACED_STAGES,
+) -> np.ndarray:
+    """A grid for a paced run: after each stimulus onset the steps grow stage by stage, until the next onset.
+
+    Args:
+        pacing: a protocol with `onsets(t0, t1)` (`PulseTrain`, `Pulses`).
+        t1, t0: end and start, ms.
+        stages: (until, dt) pairs in ms after each onset, `until` ascending and ending in inf.
+
+    Returns:
+        Times in ms (float64). Before the first onset the stages start at t0.
+    """
+    if not hasattr(pacing, "onsets"):
+        raise ValueError(f"pacing: a {type(pacing).__name__} has no stimulus onsets; allowed: PulseTrain, Pulses")
+    untils = np.array([s[0] for s in stages], float)
+    steps = np.array([s[1] for s in stages], float)
+    if not (np.diff(untils) > 0).all() or not np.isinf(untils[-1]) or not (steps > 0).all():
+        raise ValueError(f"stages = {tuple(stages)}; allowed: (until, dt) in ms, until ascending to inf, dt > 0")
+    starts = merge(np.concatenate([[t0], pacing.onsets(t0, t1)]))  # pyright: ignore[reportAttributeAccessIssue]
+    edges = pacing.edges(t0, t1)
+    pieces = [np.array([t0])]
+    for begin, end in zip(starts, np.append(starts[1:], t1), strict=True):
+        bounds = np.minimum(begin + np.append(0.0, untils), end)
+        for a, b, dt in zip(bounds[:-1], bounds[1:], steps, strict=True):
+            if b > a:
+                pieces.append(uniform_grid(a, b, dt, [edges[(edges > a) & (edges < b)]])[1:])
+    return np.concatenate(pieces)
+
+
+def save_times(t0: float, t1: float, every: float) -> np.ndarray:
+    """t0, t0 + every, ... up to t1 (ms)."""
+    n = int(np.floor((t1 - t0) / every * (1 + 1e-12) + 1e-9))
+    return t0 + every * np.arange(n + 1)
+
+
+def merge(times: np.ndarray) -> np.ndarray:
+    """Sorted times without those that differ only by rounding."""
+    times = np.unique(np.asarray(times, np.float64))
+    apart = np.diff(times) > MERGE * np.maximum(1.0, np.abs(times[1:]))
+    return times[np.concatenate([[True], apart])]
+
+
+def positions(grid: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Index in `grid` of each of `times`, all of which are on it up to rounding."""
+    right = np.searchsorted(grid, times).clip(1, len(grid) - 1)
+    return np.where(times - grid[right - 1] < grid[right] - times, right - 1, right)
+
+
+def is_traced(x) -> bool:
+    return isinstance(x, jax.core.Tracer)

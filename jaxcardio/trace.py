@@ -1,0 +1,240 @@
+"""What a run returns: times, states, status, and where they came from; kept in HDF5."""
+
+import collections
+import enum
+import functools
+import json
+from importlib.metadata import version
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from . import models
+from .cell import AbstractCell, HeldCell, driven_state, hold
+from .protocols import AbstractProtocol, from_json, to_json
+
+FORMAT = "jaxcardio trace"
+FORMAT_VERSION = 1
+
+
+class Status(enum.IntEnum):
+    """How a run ended, one code a cell."""
+
+    OK = 0
+    NON_FINITE = 1
+    STEP_LIMIT = 2
+    SOLVER_FAILED = 3
+
+
+MESSAGES = {
+    Status.OK: "ok",
+    Status.NON_FINITE: "a state became infinite or NaN: the step is too long for this cell, or its parameters are not viable",
+    Status.STEP_LIMIT: "max_steps was reached: allow more steps or loosen rtol",
+    Status.SOLVER_FAILED: "the solver's nonlinear solve or step-size control failed: loosen rtol, or use a shorter dt",
+}
+
+
+class Recording(eqx.Module):
+    """A recorded potential in place of a cell's state."""
+
+    V: Float[Array, "*population time"]
+
+
+class Trace(eqx.Module):
+    """A run, or a recording.
+
+    Attributes:
+        ts: times, ms, shape (time,), float64 numpy where they were concrete.
+        ys: NamedTuple of what was saved, each of shape (time,), or (n_cells, time) for a population.
+        status: `Status` code a cell, shape () or (n_cells,).
+        final_state: the whole state at the end of the run, to continue from.
+        steps: steps taken, shape () or (n_cells,).
+        cell, protocol: what was run; None for a recording.
+        solver: name and settings, as text.
+    """
+
+    ts: Float[Array, " time"]
+    ys: Any
+    status: Int[Array, "*population"]
+    final_state: Any
+    steps: Int[Array, "*population"]
+    cell: AbstractCell | None
+    protocol: AbstractProtocol | None
+    solver: str = eqx.field(static=True)
+
+    @property
+    def V(self) -> Float[Array, "*population time"]:
+        """Membrane potential, mV (dimensionless for Aliev-Panfilov), whatever the model calls it."""
+        return getattr(self.ys, "V" if self.cell is None else self.cell.potential)
+
+    @property
+    def ok(self) -> Array:
+        """True where the run ended well."""
+        return self.status == Status.OK
+
+    def currents(self) -> Any:
+        """Every named current and flux along the run (pA/pF, outward positive), computed from the saved states."""
+        if self.cell is None:
+            raise ValueError("a recording has no currents")
+        missing = set(type(self.cell.initial_state())._fields) - set(getattr(self.ys, "_fields", ()))
+        if missing:
+            raise ValueError(f"currents need every state; not saved: {', '.join(sorted(missing))} (run with outputs=None)")
+        along_time = jax.vmap(lambda cell, y: cell.currents(y), in_axes=(None, 0))
+        if self.cell.population_size() is None and jnp.ndim(self.V) == 1:
+            return along_time(self.cell, self.ys)
+        return jax.vmap(along_time, in_axes=(self.cell.population_axes(), 0))(self.cell, self.ys)
+
+    def problems(self) -> dict[int, str]:
+        """Index and reason of every cell whose run did not end well."""
+        codes = np.atleast_1d(np.asarray(self.status))
+        return {int(i): MESSAGES[Status(int(codes[i]))] for i in np.flatnonzero(codes)}
+
+    def save(self, path) -> None:
+        """Writes times, states, units, parameters, protocol, solver and versions as HDF5."""
+        with h5py.File(path, "w") as file:
+            file.attrs.update(
+                format=FORMAT,
+                format_version=FORMAT_VERSION,
+                solver=self.solver,
+                protocol=to_json(self.protocol),
+                versions=json.dumps(_versions()),
+                model="" if self.cell is None else _model_name(self.cell),
+                static="{}" if self.cell is None else json.dumps(_static(self.cell)),
+            )
+            units = {"V": "mV"} if self.cell is None else self.cell.units
+            _write(file, "t", self.ts, "ms")
+            _write(file, "status", self.status, "; ".join(f"{s.value} {s.name}" for s in Status))
+            _write(file, "steps", self.steps, "1")
+            for group, tree in (("states", self.ys), ("final_state", self.final_state)):
+                for name, value in _items(tree):
+                    _write(file, f"{group}/{name}", value, units.get(name, "1"))
+            for name, p in ({} if self.cell is None else self.cell.parameters()).items():
+                _write(file, f"parameters/{name}", p.value, p.unit, p.doc)
+
+    @staticmethod
+    def load(path) -> "Trace":
+        """Reads what `save` wrote. A file that is truncated, foreign or of another version is a ValueError that says so."""
+        try:
+            with h5py.File(path, "r") as file:
+                return _read(file, path)
+        except FileNotFoundError:
+            raise ValueError(f"path = {path}: no such file") from None
+        except (OSError, KeyError) as error:
+            raise ValueError(f"path = {path}: not a whole HDF5 trace ({error})") from None
+
+    @staticmethod
+    def from_samples(ts, V) -> "Trace":
+        """A recording for biomarkers and plots: times (time,) in ms, potentials (time,) or (n, time) in mV."""
+        ts, V = np.asarray(ts, np.float64), np.asarray(V)
+        if ts.ndim != 1 or ts.size < 2 or V.ndim not in (1, 2) or V.shape[-1] != ts.size:
+            raise ValueError(f"ts and V: expected shapes (time,) and (time,) or (n, time), got {ts.shape} and {V.shape}")
+        if not np.isfinite(ts).all() or not (np.diff(ts) > 0).all():
+            raise ValueError("ts: expected finite, strictly ascending times in ms")
+        zeros = np.zeros(V.shape[:-1], int)
+        return Trace(ts, Recording(V), zeros, None, zeros, None, None, "recording")
+
+
+def _items(tree):
+    if tree is None:
+        return []
+    fields = getattr(tree, "_fields", None) or tuple(tree.__dataclass_fields__)
+    return [(name, getattr(tree, name)) for name in fields]
+
+
+def _write(file, name, value, unit, doc=None):
+    dataset = file.create_dataset(name, data=np.asarray(value))
+    dataset.attrs["unit"] = unit
+    if doc is not None:
+        dataset.attrs["doc"] = doc
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("jaxcardio", "jax", "diffrax", "equinox", "numpy", "h5py")}
+
+
+def _model_name(cell: AbstractCell) -> str:
+    return type(cell.cell if isinstance(cell, HeldCell) else cell).__name__
+
+
+def _static(cell: AbstractCell) -> dict[str, Any]:
+    held = cell.held if isinstance(cell, HeldCell) else ()
+    inner = cell.cell if isinstance(cell, HeldCell) else cell
+    variant = getattr(inner, "variant", None)
+    return {"held": list(held), **({"variant": variant} if variant else {})}
+
+
+def _read(file: h5py.File, path) -> Trace:
+    if file.attrs.get("format") != FORMAT:
+        raise ValueError(f"path = {path}: an HDF5 file, but not a {FORMAT}")
+    if file.attrs["format_version"] != FORMAT_VERSION:
+        raise ValueError(f"path = {path}: format version {file.attrs['format_version']}; allowed: {FORMAT_VERSION}")
+    cell = _read_cell(file, path)
+    states = {name: _dataset(file[f"states/{name}"]) for name in _group(file, "states")}
+    if cell is None:
+        ys, final = Recording(**states), None
+    else:
+        order = [*type(cell.initial_state())._fields, *states]
+        ys = outputs_type(tuple(sorted(states, key=order.index)), cell)(**states)
+        final = type(cell.initial_state())(**{n: _dataset(file[f"final_state/{n}"]) for n in _group(file, "final_state")})
+    return Trace(
+        ts=_dataset(file["t"]),
+        ys=ys,
+        status=_dataset(file["status"]),
+        final_state=final,
+        steps=_dataset(file["steps"]),
+        cell=cell,
+        protocol=from_json(file.attrs["protocol"]),
+        solver=file.attrs["solver"],
+    )
+
+
+def _read_cell(file: h5py.File, path) -> AbstractCell | None:
+    name = file.attrs["model"]
+    if not name:
+        return None
+    if not hasattr(models, name):
+        raise ValueError(f"path = {path}: model {name!r} is not in jaxcardio.models")
+    static = json.loads(file.attrs["static"])
+    held = static.pop("held")
+    values = {n: _dataset(file[f"parameters/{n}"]) for n in _group(file, "parameters")}
+    cell = getattr(models, name)(**static).replace(**values)
+    return hold(cell, *held) if held else cell
+
+
+def _group(file: h5py.File, name: str) -> list[str]:
+    return list(file[name]) if name in file else []
+
+
+def _dataset(item) -> np.ndarray:
+    return item[()]
+
+
+def outputs_type(names: tuple[str, ...], cell: AbstractCell) -> type:
+    """The NamedTuple of the saved quantities: the cell's own state when all of it is saved, else one made for the names."""
+    state = type(cell.initial_state())
+    return state if names == state._fields else _named_outputs(names)
+
+
+@functools.cache
+def _named_outputs(names: tuple[str, ...]) -> type:
+    return collections.namedtuple("Outputs", names)
+
+
+def with_command(cell: AbstractCell, ys, protocol: AbstractProtocol | None, ts):
+    """Saved states as the cell saw them: under a clamp the potential is the command's (its new value at an edge)."""
+    if protocol is None or protocol.kind == "current" or cell.potential not in ys._fields:
+        return ys
+    command = jnp.asarray(protocol.value(ts), getattr(ys, cell.potential).dtype)
+    shape = getattr(ys, cell.potential).shape
+    return driven_state(cell, ys, protocol.kind, jnp.broadcast_to(command, shape))
+
+
+def describe(solver: diffrax.AbstractSolver, **settings) -> str:
+    """Solver and settings as text for the record."""
+    return ", ".join([type(solver).__name__, *(f"{k}={v}" for k, v in settings.items() if v is not None)])

@@ -1,0 +1,55 @@
+"""Makes tests/data/models.h5 from the full reference files: python tests/make_reference_subset.py REFERENCES_FOLDER."""
+
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+CLAMP_STEPS = [2, 5, 8, 11, 12, 15]  # -100, -70, -40, -10, 0, 30 mV
+BY_STEP = ("V_step", "currents", "final_states", "i_total")
+
+
+def put(source: h5py.Dataset, target: h5py.Group, name: str, values) -> None:
+    compress = {"compression": "gzip", "compression_opts": 9, "shuffle": True} if values.size > 64 else {}
+    made = target.create_dataset(name, data=values, dtype=source.dtype, **compress)
+    made.attrs.update(source.attrs)
+
+
+def put_clamp(source: h5py.Group, target: h5py.Group) -> None:
+    """Some of the steps; currents every 10th sample where they are sampled each 0.1 ms."""
+    target.attrs.update(source.attrs)
+    thin = 10 if np.size(source["t"][()]) > 1000 else 1
+    for name, data in source.items():
+        values = data[CLAMP_STEPS] if name in BY_STEP else data[()]
+        put(data, target, name, values[..., ::thin] if name in ("currents", "t") else values)
+
+
+def put_model(source: h5py.File, target: h5py.Group) -> None:
+    target.attrs.update(source.attrs)
+    for name, group in source.items():
+        if name.startswith("voltage_clamp"):
+            put_clamp(group, target.create_group(name))
+            continue
+        wanted = ["biomarkers"] if name.startswith("trace_") else list(group)
+        wanted = [w for w in wanted if w in group]
+        if not wanted:
+            continue
+        made = target.create_group(name)
+        made.attrs.update(group.attrs)
+        for w in wanted:
+            put(group[w], made, w, group[w][::4] if name == "ina_gating" else group[w][()])
+
+
+def main(references: Path) -> None:
+    out = Path(__file__).parent / "data" / "models.h5"
+    out.parent.mkdir(exist_ok=True)
+    with h5py.File(out, "w") as target:
+        for model in ("ten_tusscher_2004", "kernik_clancy_2019", "skibsbye_2016", "aliev_panfilov"):
+            with h5py.File(references / f"{model}.h5") as source:
+                put_model(source, target.create_group(model))
+    print(f"{out}: {out.stat().st_size / 1e6:.3f} MB")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
