@@ -1,6 +1,8 @@
 """Differentiable simulation of cardiac cells in JAX."""
 
 from . import models as models
+from . import pharmacology as pharmacology
+from . import population as population
 from . import protocols as protocols
 from .cell import AbstractCell as AbstractCell
 from .cell import astype as astype

@@ -37,7 +37,7 @@ class ActionPotentials(eqx.Module):
     """What was measured, one entry a beat. Fields are (..., beats): NaN or False where there is no such beat.
 
     `captured`: an upstroke was seen (where paced: within the cycle of that stimulus).
-    `valid`: captured, and not cut short by the end of the trace; only these rows carry numbers.
+    `valid`: captured, and not cut by the beginning or the end of the trace; only these rows carry numbers.
     `repolarised`: V came down to the APD90 level before the next upstroke and the end. `valid & ~repolarised` is a
     cell that failed to repolarise: stuck at its plateau, or oscillating there.
     `ead`: an early afterdepolarisation, see `action_potentials_from`.
@@ -88,7 +88,7 @@ class ActionPotentials(eqx.Module):
             raise ValueError(f"level = {level} %; measured: {self.levels} % (give levels=, or keep_samples=True)")
         ts, dt, V = self.samples
         cells, positions = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (V, self.positions))
-        apd = _apds_of_cells(ts, dt, cells, positions, level).reshape(self.valid.shape)
+        apd = _apds_of_cells(ts, dt, cells, positions, jnp.asarray(level, V.dtype)).reshape(self.valid.shape)
         return jnp.where(self.valid, apd, jnp.nan)
 
 
@@ -146,11 +146,13 @@ def action_potentials_from(
     V over time: where a beating cell spends its low time, whatever an initial transient did) to its highest V. So an
     afterdepolarisation that takes off above `low`, a notch, and noise of up to 30 % of the amplitude start no beat. A
     trace whose highest V is less than `min_amplitude` above its rest has no beats. One artefact far above the peaks
-    misleads this rule: then give `threshold`.
+    misleads this rule: then give `threshold`. A first beat whose rest lies before the trace times the next one's
+    cycle, but is not valid.
 
     Where paced, there is one row for each onset. It is captured when such a rise, with dV/dt above `min_dvdt`, follows
-    before the next onset; a large stimulus lifts even a refractory cell passively, and `min_dvdt` tells those apart.
-    V is searched for repolarisation up to the next rise, so a beat may outlast a stimulus that was not captured.
+    before the next onset (after the last one: within as long as the cycle before). A large stimulus lifts even a
+    refractory cell passively, and `min_dvdt` tells those apart. V is searched for repolarisation up to the next rise,
+    so a beat may outlast a stimulus that was not captured.
 
     What counts as an early afterdepolarisation (EAD): after V has fallen through the APD30 level (a spike-notch-dome
     falls less than that) and before it reaches the APD90 level, the next stimulus, or the end, V rises by `ead_rise`
@@ -165,7 +167,7 @@ def action_potentials_from(
 
     Args:
         onsets: (n,) stimulus onsets, ms, ascending, the same for every cell. Default: spontaneous beats.
-        levels: percentages of repolarisation to measure, each in (0, 100); 90 always is.
+        levels: percentages of repolarisation to measure, each in (0, 100); 30 and 90 always are.
         threshold: (low, high), mV, of the beat detector.
         max_beats: rows of the result when spontaneous (static). Default: as many as the cell with most beats has.
         window: at most this many samples from rest to repolarisation (static). Default: measured from the data, or
@@ -186,14 +188,14 @@ def action_potentials_from(
         ValueError: an argument out of its range, by name.
     """
     ts, dt, V = _check_samples(ts, V)
-    levels = tuple(sorted({*(_check_level(x) for x in levels), 90.0}))
+    levels = tuple(sorted({*(_check_level(x) for x in levels), 30.0, 90.0}))
     _check("smoothing", smoothing, "ms", "> 0", lambda x: x > 0)
     _check("min_amplitude", min_amplitude, "mV", "> 0", lambda x: x > 0)
     _check("ead_rise", ead_rise, "mV", "> 0", lambda x: x > 0)
     _check("max_beats", max_beats, "beats", ">= 1", lambda x: x >= 1)
     _check("window", window, "samples", ">= 3", lambda x: x >= 3)
     threshold = _check_threshold(threshold, V.dtype)
-    stimuli = None if onsets is None or np.shape(onsets) == (0,) else _stimulus_positions(ts, onsets)
+    stimuli = None if onsets is None or np.shape(onsets) == (0,) else _stimuli(ts, onsets)
 
     cells = V.reshape(-1, V.shape[-1])
     if smoothing is not None:
@@ -320,21 +322,31 @@ class _Spans(NamedTuple):
     """the next beat's rise"""
     quiet_end: Array
     """the next stimulus: later rises are not EADs"""
-    exists: Array
+    captured: Array
+    whole: Array
+    """the trace shows its rest"""
+
+
+class _Rises(NamedTuple):
+    """Where beats begin, by the detector alone."""
+
+    begun: Array
+    """beats begun up to each sample, (cells, T)"""
+    unrested: Array
+    """whether the trace begins so late before the first beat that it does not show its rest, (cells,)"""
 
 
 @eqx.filter_jit
-def _rises(ts, V, threshold, min_amplitude):
-    """How many beats have begun up to each sample, (cells, T)."""
-
+def _rises(ts, V, threshold, min_amplitude) -> _Rises:
     def one_cell(V):
         low, high = _levels(ts, V, min_amplitude) if threshold is None else threshold
         # 2 s + 1 at a sample above, 2 s below, nothing between: the running maximum's parity is the trigger's state.
-        # It starts as -1, which is odd: a trace that begins high, or between, must first come down.
+        # It starts as -2, low: a trace may begin within a rise.
         mark = 2 * jnp.arange(V.shape[0], dtype=jnp.int32)
-        state = jax.lax.cummax(jnp.where(high <= V, mark + 1, jnp.where(low >= V, mark, -1))) % 2
-        begins = (state[1:] > state[:-1]) & jnp.isfinite(V).all()
-        return jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(begins.astype(jnp.int32), dtype=jnp.int32)])
+        latest = jax.lax.cummax(jnp.where(high <= V, mark + 1, jnp.where(low >= V, mark, -2)))
+        begins = (latest[1:] % 2 > latest[:-1] % 2) & jnp.isfinite(V).all()
+        begun = jnp.cumsum(begins.astype(jnp.int32), dtype=jnp.int32)
+        return _Rises(jnp.concatenate([jnp.zeros(1, jnp.int32), begun]), (begins & (latest[:-1] < 0)).any())
 
     return jax.vmap(one_cell)(V)
 
@@ -351,47 +363,60 @@ def _levels(ts, V, min_amplitude):
 def _rows(rises, stimuli, max_beats):
     """Rows of the result, as a plain integer."""
     if stimuli is not None:
-        return stimuli.shape[0]
+        return stimuli.sample.shape[0]
     if max_beats is not None:
         return int(max_beats)
-    if isinstance(rises, Tracer):
+    if isinstance(rises.begun, Tracer):
         raise ValueError("max_beats = None beats; allowed under jit, vmap or grad: an integer >= 1")
-    return max(1, int(rises[:, -1].max(initial=0)))
+    return max(1, int(rises.begun[:, -1].max(initial=0)))
 
 
 @eqx.filter_jit
-def _spans(rises, stimuli, rows) -> _Spans:
-    T = rises.shape[-1]
+def _spans(rises: _Rises, stimuli, rows) -> _Spans:
+    T = rises.begun.shape[-1]
 
-    def nth_rise(rises, n):  # n = 1, 2, ...; T where there are fewer
-        return jnp.searchsorted(rises, n).astype(jnp.int32)
+    def nth_rise(begun, n):  # n = 1, 2, ...; T where there are fewer
+        return jnp.searchsorted(begun, n).astype(jnp.int32)
 
-    def spontaneous(rises):
-        rise = nth_rise(rises, jnp.arange(1, rows + 2, dtype=jnp.int32))
+    def spontaneous(begun, unrested):
+        rise = nth_rise(begun, jnp.arange(1, rows + 2, dtype=jnp.int32))
         start = jnp.concatenate([jnp.zeros(1, jnp.int32), rise[:-2]])
-        end = rise[1:]
-        return _Spans(start, rise[:-1], end, end, rise[:-1] < T)
+        whole = ~unrested | (jnp.arange(rows) > 0)
+        return _Spans(start, rise[:-1], rise[1:], rise[1:], rise[:-1] < T, whole)
 
-    def paced(rises):
-        before = rises[stimuli]
-        rise, end = nth_rise(rises, before + 1), nth_rise(rises, before + 2)
-        next_stimulus = jnp.concatenate([stimuli[1:], jnp.full(1, T, jnp.int32)])
-        return _Spans(stimuli, rise, end, jnp.minimum(end, next_stimulus), rise < next_stimulus)
+    def paced(begun, _):
+        before = begun[stimuli.sample]
+        rise, end = nth_rise(begun, before + 1), nth_rise(begun, before + 2)
+        captured = rise < stimuli.cycle_end
+        quiet_end = jnp.minimum(end, stimuli.next_sample)
+        return _Spans(stimuli.sample, rise, end, quiet_end, captured, jnp.ones_like(captured))
 
-    return jax.vmap(spontaneous if stimuli is None else paced)(rises)
+    return jax.vmap(spontaneous if stimuli is None else paced)(*rises)
 
 
 def _longest(spans, T):
-    """Samples that the longest beat spans, rounded up to a sixteenth of the trace; all of them where unknown."""
+    """Samples that the longest beat spans, rounded up to T, T/2, T/4 ...; T where unknown."""
     if isinstance(spans.rise, Tracer):
         return T
-    longest = int(jnp.where(spans.exists, spans.end - spans.start, 0).max(initial=0))
-    sixteenth = max(3, -(-T // 16))
-    return max(3, min(T, -(-longest // sixteenth) * sixteenth))
+    longest = max(3, int(jnp.where(spans.captured, spans.end - spans.start, 0).max(initial=0)))
+    window = T
+    while window // 2 >= longest:
+        window //= 2
+    return window
 
 
-def _stimulus_positions(ts, onsets):
-    """The last sample at or before each onset: where V is still the resting potential, even between samples."""
+class _Stimuli(NamedTuple):
+    """Sample numbers of each stimulus, (n,)."""
+
+    sample: Array
+    """the last one at or before the onset: there V still rests, even when the onset lies between samples"""
+    next_sample: Array
+    """that of the next stimulus, T for the last"""
+    cycle_end: Array
+    """the same, but the last cycle is taken to be as long as the one before"""
+
+
+def _stimuli(ts, onsets) -> _Stimuli:
     if np.ndim(onsets) != 1:
         raise ValueError(f"onsets (ms): expected shape (n,), got {np.shape(onsets)}")
     _check("onsets", onsets, "ms", "finite, ascending", lambda x: np.isfinite(x).all() and (np.diff(x) > 0).all())
@@ -399,9 +424,17 @@ def _stimulus_positions(ts, onsets):
     if _concrete(ts):
         first, last = float(ts[0]), float(ts[-1])
         _check("onsets", onsets, "ms", f"within ts, {first} to {last} ms", lambda x: ((x >= first) & (x <= last)).all())
-    rounding = 4 * jnp.finfo(ts.dtype).eps * jnp.abs(onsets)
-    before = jnp.searchsorted(ts, onsets + rounding, side="right") - 1
-    return jnp.maximum(before, 0).astype(jnp.int32)
+
+    def sample_at(t):
+        rounding = 4 * jnp.finfo(ts.dtype).eps * jnp.abs(t)
+        return jnp.maximum(jnp.searchsorted(ts, t + rounding, side="right").astype(jnp.int32) - 1, 0)
+
+    T = jnp.full(1, ts.shape[0], jnp.int32)
+    sample, end = sample_at(onsets), T
+    if onsets.shape[0] > 1:
+        after_last = 2 * onsets[-1:] - onsets[-2:-1]
+        end = jnp.where(after_last > ts[-1:], T, sample_at(after_last))
+    return _Stimuli(sample, jnp.concatenate([sample[1:], T]), jnp.concatenate([sample[1:], end]))
 
 
 def _find(V, slope, span: _Spans, *, window, levels, paced, ead_rise):
@@ -416,28 +449,25 @@ def _find(V, slope, span: _Spans, *, window, levels, paced, ead_rise):
     rest = jnp.clip(start, 0, window - 1) if paced else _argmax(-V, (s >= start) & (s < rise))
     peak = _argmax(V, (s >= rise) & (s < end))
     upstroke = _argmax(slope, (s >= rest) & (s < peak))
-    falls = {x: _first_fall(V, rest, peak, end, x) for x in sorted({*levels, 30.0, 90.0})}
+    falls = _first_falls(V, rest, peak, end, levels)
 
-    late = (s >= falls[30.0]) & (s < jnp.minimum(falls[90.0], quiet_end))
+    fall_30, fall_90 = (falls[levels.index(x)] for x in (30.0, 90.0))
+    late = (s >= fall_30) & (s < jnp.minimum(fall_90, quiet_end))
     lowest = jax.lax.cummin(jnp.where(late, V, jnp.inf))
     ead = (late & (V - lowest >= ead_rise)).any()
-    return Positions(rest + offset, upstroke + offset, peak + offset, span.end), _stack(falls, levels, offset), ead
-
-
-def _first_fall(V, rest, peak, end, level):
-    """The first sample after the peak and before `end` that is at or below the level; `_NONE` if there is none."""
-    s = jnp.arange(V.shape[0], dtype=jnp.int32)
-    potential = _potential_at(level, V[rest], V[peak])
-    fallen = (s > peak) & (s < end) & (potential >= V)
-    return jnp.where(fallen.any(), jnp.argmax(fallen).astype(jnp.int32), _NONE)
+    return Positions(rest + offset, upstroke + offset, peak + offset, span.end), falls + offset, ead
 
 
 _NONE = np.int32(2**30)
-"""More samples than any trace has, with room to add an offset."""
+"""A position that no trace has, with room to add an offset."""
 
 
-def _stack(falls, levels, offset):
-    return jnp.stack([falls[x] + offset for x in levels])
+def _first_falls(V, rest, peak, end, levels):
+    """The first sample after the peak and before `end` at or below each level, (levels,); `_NONE` if there is none."""
+    s = jnp.arange(V.shape[0], dtype=jnp.int32)
+    potentials = _potential_at(jnp.asarray(levels, V.dtype), V[rest], V[peak])
+    fallen = (V[None] <= potentials[:, None]) & ((s > peak) & (s < end))[None]
+    return jnp.where(fallen.any(axis=1), jnp.argmax(fallen, axis=1).astype(jnp.int32), _NONE)
 
 
 def _argmax(x, where):
@@ -466,9 +496,9 @@ def _find_and_measure_one(ts, dt, V, spans, limits, window, levels, paced):
     apds = _durations(ts, dt, V, at, into[:, None], falls, jnp.asarray(levels, V.dtype)[None])
     t_upstroke = ts[at.upstroke] + into
     repolarised = falls[:, levels.index(90.0)] < _NONE
-    captured = spans.exists & (dvdt_max > limits["min_dvdt"])
+    captured = spans.captured & (dvdt_max > limits["min_dvdt"])
     cut_short = ~repolarised & (at.end >= V.shape[0]) & (ts[-1] - t_upstroke < limits["patience"])
-    valid = captured & ~cut_short
+    valid = captured & spans.whole & ~cut_short
     numbers = {
         "t_upstroke": t_upstroke,
         "t_peak": ts[at.peak],
@@ -488,9 +518,10 @@ def _apds_of_cells(ts, dt, V, positions, level):
     """APD at one more level, (cells, beats), from the positions already found."""
 
     def one_cell(V, at):
-        fall = jax.lax.map(lambda x: _first_fall(jax.lax.stop_gradient(V), x.rest, x.peak, x.end, level), at)
+        still = jax.lax.stop_gradient(V)
+        falls = jax.lax.map(lambda x: _first_falls(still, x.rest, x.peak, x.end, level[None]), at)
         into, _ = _steepest(dt, V, at.upstroke)
-        return _durations(ts, dt, V, at, into[:, None], fall[:, None], jnp.full((1, 1), level, V.dtype))[:, 0]
+        return _durations(ts, dt, V, at, into[:, None], falls, level[None, None])[:, 0]
 
     return jax.vmap(one_cell)(V, positions)
 
@@ -527,7 +558,7 @@ def _durations(ts, dt, V, at: Positions, into, falls, levels):
     fall = jnp.where(found, falls, 1)
     above, below = V[fall - 1], V[fall]
     potential = _potential_at(levels, V[at.rest][:, None], V[at.peak][:, None])
-    fraction = (above - potential) / jnp.where(found, above - below, 1.0)
+    fraction = (above - potential) / jnp.where(above > below, above - below, 1.0)
     duration = (ts[fall - 1] - ts[at.upstroke][:, None]) + fraction * dt[fall - 1] - into
     return jnp.where(found, duration, jnp.nan)
 

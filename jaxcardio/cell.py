@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import difflib
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -14,11 +14,18 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from .protocols import AbstractProtocol
 from .relaxation import derivative
 
-Scalar = Float[Array, "*population"]
-"""A number, or one number a cell of a population."""
+if TYPE_CHECKING:
+    from typing import ClassVar as AbstractClassVar
+
+    Scalar = Any
+else:
+    from equinox import AbstractClassVar
+
+    Scalar = Float[Array, "*population"]
+    """A number, or one number a cell of a population."""
 
 
-def _as_float_array(x: ArrayLike) -> Array:
+def _as_float_array(x: Any) -> Array:
     is_float = hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)
     return jnp.asarray(x) if is_float else jnp.asarray(x, float)
 
@@ -43,11 +50,11 @@ class AbstractCell(eqx.Module):
     else follows. A population is the same cell with a leading axis on some parameters.
     """
 
-    units: eqx.AbstractClassVar[dict[str, str]]
+    units: AbstractClassVar[dict[str, str]]
     """Unit of every state and current, by name."""
-    conductances: eqx.AbstractClassVar[dict[str, str]]
+    conductances: AbstractClassVar[dict[str, str]]
     """The parameter that scales each current: what a blocker of that current multiplies."""
-    potential: eqx.AbstractClassVar[str]
+    potential: AbstractClassVar[str]
     """Name of the state that is the membrane potential."""
 
     @abc.abstractmethod
@@ -79,7 +86,9 @@ class AbstractCell(eqx.Module):
 
     def parameters(self) -> dict[str, Parameter]:
         """Every parameter by name, sub-modules included: value, unit, doc."""
-        return {path[-1]: Parameter(_get(self, path), f.metadata["unit"], f.metadata["doc"]) for path, f in _fields(self)}
+        return {
+            path[-1]: Parameter(_get(self, path), f.metadata["unit"], f.metadata["doc"]) for path, f in _fields(self)
+        }
 
     def replace(self, **values: ArrayLike) -> Self:
         """A new cell with the named parameters set, e.g. `cell.replace(g_Kr=0.5 * cell.g_Kr)`.
@@ -185,7 +194,7 @@ def unknown_name(what: str, name: str, known, owner: str) -> str:
     return f"{owner} has no {what} named {name!r}; {hint}"
 
 
-def _get(module, path: tuple[str, ...]):
+def _get(module: Any, path: tuple[str, ...]) -> Any:
     for name in path:
         module = getattr(module, name)
     return module
@@ -208,7 +217,9 @@ def initialise(cell: AbstractCell, values: dict[str, ArrayLike], **static) -> No
     known = {f.name: f for f in dataclasses.fields(cell)}  # pyright: ignore[reportArgumentType]
     for name in values:
         if name not in known or "unit" not in known[name].metadata:
-            raise ValueError(unknown_name("parameter", name, [n for n in known if "unit" in known[n].metadata], type(cell).__name__))
+            raise ValueError(
+                unknown_name("parameter", name, [n for n in known if "unit" in known[n].metadata], type(cell).__name__)
+            )
     for name, f in known.items():
         if name not in static:
             setattr(cell, name, _as_float_array(values.get(name, f.default)))

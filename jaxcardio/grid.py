@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
+from jax.core import Tracer
 
 from .protocols import AbstractProtocol
 
@@ -87,4 +87,4 @@ def positions(grid: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def is_traced(x) -> bool:
-    return isinstance(x, jax.core.Tracer)
+    return isinstance(x, Tracer)

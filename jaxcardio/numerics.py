@@ -31,7 +31,9 @@ def ghk_current(V, permeability, valence, inside, outside, RT_F, F):
         F: Faraday's constant, C/mmol or C/mol as the permeability requires.
     """
     u = valence * V / RT_F
-    return permeability * valence * F * (inside * x_over_expm1(-u) - outside * x_over_expm1(u))
+    influx = x_over_expm1(u)
+    efflux = influx + u  # = u e^u / (e^u - 1)
+    return permeability * valence * F * (inside * efflux - outside * influx)
 
 
 def nernst(valence, inside, outside, RT_F):

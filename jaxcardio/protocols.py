@@ -5,26 +5,37 @@ solver may step over; `simulate` puts them on its grid. Values may be traced and
 where `simulate` builds the grid itself (pass `grid=` to differentiate through times).
 """
 
+# `kind` is abstract, and a field or a property of the concrete protocols, which Equinox allows and pyright does not know.
+# pyright: reportIncompatibleMethodOverride=false
+
 import abc
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import ArrayLike
 
 Kind = Literal["current", "voltage"]
+if TYPE_CHECKING:
+    Number = Any
+else:
+    Number = ArrayLike
+    """A number or an array of them: of Python, numpy or jax; traced where it may be."""
 
 
 class AbstractProtocol(eqx.Module):
     """Something applied to a cell over time."""
 
-    kind: eqx.AbstractVar[Kind]
-    """"current": a stimulus in pA/pF. "voltage": an ideal clamp in mV."""
+    @property
+    @abc.abstractmethod
+    def kind(self) -> Kind:
+        """"current": a stimulus in pA/pF. "voltage": an ideal clamp in mV."""
 
     @abc.abstractmethod
     def value(self, t: ArrayLike) -> Any:
@@ -42,7 +53,7 @@ class AbstractProtocol(eqx.Module):
 class Constant(AbstractProtocol):
     """The same value at all times, e.g. a clamp held at one potential."""
 
-    level: ArrayLike
+    level: Number
     kind: Kind = eqx.field(static=True, default="voltage")
 
     def value(self, t):
@@ -61,10 +72,10 @@ class PulseTrain(AbstractProtocol):
     `count` limits the number of pulses (default: no limit).
     """
 
-    amplitude: ArrayLike
-    duration: ArrayLike
-    period: ArrayLike
-    start: ArrayLike = 0.0
+    amplitude: Number
+    duration: Number
+    period: Number
+    start: Number = 0.0
     count: float = np.inf
     kind: Kind = eqx.field(static=True, default="current")
 
@@ -86,14 +97,14 @@ class PulseTrain(AbstractProtocol):
     def edges(self, t0, t1):
         start, period, duration = _times(self, self.start, self.period, self.duration)
         first = max(0, int(np.floor((t0 - start) / period)) - 1)
-        last = min(self.count, max(0.0, np.ceil((t1 - start) / period) + 1))
+        last = int(min(self.count, max(0.0, np.ceil((t1 - start) / period) + 1)))
         onsets = start + period * np.arange(first, last)
         return _inside(np.concatenate([onsets, onsets + duration]), t0, t1)
 
     def onsets(self, t0: float, t1: float) -> np.ndarray:
         """Times at which a pulse begins in [t0, t1), ms."""
         start, period = _times(self, self.start, self.period)
-        beats = np.arange(0, min(self.count, max(0.0, np.ceil((t1 - start) / period))))
+        beats = np.arange(int(min(self.count, max(0.0, np.ceil((t1 - start) / period)))))
         onsets = start + period * beats
         return onsets[(onsets >= t0) & (onsets < t1)]
 
@@ -104,9 +115,9 @@ class PulseTrain(AbstractProtocol):
 class Pulses(AbstractProtocol):
     """Equal rectangular pulses at the given ascending `times` (ms): S1-S2, dynamic pacing, irregular trains."""
 
-    amplitude: ArrayLike
-    duration: ArrayLike
-    times: ArrayLike
+    amplitude: Number
+    duration: Number
+    times: Number
     kind: Kind = eqx.field(static=True, default="current")
 
     def __check_init__(self):
@@ -153,7 +164,9 @@ def dynamic_restitution(
     amplitude: float, duration: float, periods: Sequence[float], beats: int, start: float = 0.0
 ) -> Pulses:
     """`beats` pulses at each of `periods` (ms) in turn: the dynamic restitution protocol."""
-    _check("periods", np.asarray(periods, float), "ms", f"each > duration = {duration} ms", lambda x: (x > duration).all())
+    _check(
+        "periods", np.asarray(periods, float), "ms", f"each > duration = {duration} ms", lambda x: (x > duration).all()
+    )
     _check("beats", beats, "pulses a period", ">= 1", lambda x: x >= 1)
     intervals = np.repeat(np.asarray(periods, float), beats)
     return Pulses(amplitude, duration, start + np.concatenate([[0.0], np.cumsum(intervals)[:-1]]))
@@ -165,10 +178,10 @@ class Segments(AbstractProtocol):
     Steps have `begin == end`; see `VoltageSteps` and `voltage_ramp`.
     """
 
-    begin: ArrayLike
-    end: ArrayLike
-    durations: ArrayLike
-    start: ArrayLike = 0.0
+    begin: Number
+    end: Number
+    durations: Number
+    start: Number = 0.0
     kind: Kind = eqx.field(static=True, default="voltage")
 
     def __check_init__(self):
@@ -224,10 +237,10 @@ class Sampled(AbstractProtocol):
     A voltage jump of the recording is a steep line of one sampling interval; give `jumps` (ms) to put times on the grid.
     """
 
-    ts: ArrayLike
-    samples: ArrayLike
+    ts: Number
+    samples: Number
     kind: Kind = eqx.field(static=True, default="voltage")
-    jumps: ArrayLike = ()
+    jumps: Number = ()
 
     def __check_init__(self):
         if jnp.ndim(self.ts) != 1 or jnp.shape(self.ts) != jnp.shape(self.samples) or jnp.shape(self.ts)[0] < 2:
@@ -256,10 +269,10 @@ class Then(AbstractProtocol):
 
     first: AbstractProtocol
     second: AbstractProtocol
-    at: ArrayLike
+    at: Number
 
     @property
-    def kind(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+    def kind(self):
         return self.first.kind
 
     def __check_init__(self):
@@ -287,7 +300,7 @@ class Plus(AbstractProtocol):
     second: AbstractProtocol
 
     @property
-    def kind(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+    def kind(self):
         return self.first.kind
 
     def __check_init__(self):
@@ -307,10 +320,10 @@ class Repeat(AbstractProtocol):
     """`once` again and again: its first `period` ms, repeated."""
 
     once: AbstractProtocol
-    period: ArrayLike
+    period: Number
 
     @property
-    def kind(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+    def kind(self):
         return self.once.kind
 
     def __check_init__(self):
@@ -358,7 +371,7 @@ def _encode(x):
     return "inf" if value == np.inf else value
 
 
-def _decode(x):
+def _decode(x) -> Any:
     if isinstance(x, dict):
         fields = {k: _decode(v) for k, v in x.items() if k != "type"}
         if x.get("type") not in KINDS:
@@ -370,7 +383,7 @@ def _decode(x):
 
 
 def _concrete(*xs) -> bool:
-    return not any(isinstance(x, jax.core.Tracer) or x is None or type(x) is object for x in xs)
+    return not any(isinstance(x, Tracer) or x is None or type(x) is object for x in xs)
 
 
 def _namespace(protocol, t):
@@ -390,7 +403,7 @@ def _check(name, value, unit, allowed, is_allowed):
         raise ValueError(f"{name} = {value} {unit}; allowed: {allowed}")
 
 
-def _times(protocol, *values):
+def _times(protocol, *values) -> list[Any]:
     if not _concrete(*values):
         raise ValueError(
             f"the times of {type(protocol).__name__} are traced, so its edges cannot be put on the time grid; "

@@ -168,7 +168,9 @@ class RushLarsen2(AbstractRushLarsen, diffrax.AbstractAdaptiveSolver):
         dt = terms.contr(t0, t1).astype(_dtype(y0))
         per_ms = jnp.where(made_jump, 0, 0.5 / dt_before)
         frozen = _advances(terms.vf(t0, y0, args))
-        ahead = jax.tree.map(lambda now, before: now.extrapolated(before, per_ms, dt), frozen, memory, is_leaf=_is_advance)
+        ahead = jax.tree.map(
+            lambda now, before: now.extrapolated(before, per_ms, dt), frozen, memory, is_leaf=_is_advance
+        )
         increments = _increments(ahead, y0, dt)
         first_order = _increments(frozen, y0, dt)
         error = jax.tree.map(lambda high, low: jnp.where(per_ms == 0, high, high - low), increments, first_order)

@@ -19,6 +19,7 @@ from . import models
 from .cell import AbstractCell, HeldCell, driven_state, hold
 from .protocols import AbstractProtocol, from_json, to_json
 
+Numbers = Array | np.ndarray
 FORMAT = "jaxcardio trace"
 FORMAT_VERSION = 1
 
@@ -43,7 +44,7 @@ MESSAGES = {
 class Recording(eqx.Module):
     """A recorded potential in place of a cell's state."""
 
-    V: Float[Array, "*population time"]
+    V: Float[Numbers, "*population time"]
 
 
 class Trace(eqx.Module):
@@ -59,22 +60,22 @@ class Trace(eqx.Module):
         solver: name and settings, as text.
     """
 
-    ts: Float[Array, " time"]
+    ts: Float[Numbers, " time"]
     ys: Any
-    status: Int[Array, "*population"]
+    status: Int[Numbers, "*population"]
     final_state: Any
-    steps: Int[Array, "*population"]
+    steps: Int[Numbers, "*population"]
     cell: AbstractCell | None
     protocol: AbstractProtocol | None
     solver: str = eqx.field(static=True)
 
     @property
-    def V(self) -> Float[Array, "*population time"]:
+    def V(self) -> Float[Numbers, "*population time"]:
         """Membrane potential, mV (dimensionless for Aliev-Panfilov), whatever the model calls it."""
         return getattr(self.ys, "V" if self.cell is None else self.cell.potential)
 
     @property
-    def ok(self) -> Array:
+    def ok(self) -> Numbers:
         """True where the run ended well."""
         return self.status == Status.OK
 
@@ -84,7 +85,9 @@ class Trace(eqx.Module):
             raise ValueError("a recording has no currents")
         missing = set(type(self.cell.initial_state())._fields) - set(getattr(self.ys, "_fields", ()))
         if missing:
-            raise ValueError(f"currents need every state; not saved: {', '.join(sorted(missing))} (run with outputs=None)")
+            raise ValueError(
+                f"currents need every state; not saved: {', '.join(sorted(missing))} (run with outputs=None)"
+            )
         along_time = jax.vmap(lambda cell, y: cell.currents(y), in_axes=(None, 0))
         if self.cell.population_size() is None and jnp.ndim(self.V) == 1:
             return along_time(self.cell, self.ys)
@@ -133,7 +136,9 @@ class Trace(eqx.Module):
         """A recording for biomarkers and plots: times (time,) in ms, potentials (time,) or (n, time) in mV."""
         ts, V = np.asarray(ts, np.float64), np.asarray(V)
         if ts.ndim != 1 or ts.size < 2 or V.ndim not in (1, 2) or V.shape[-1] != ts.size:
-            raise ValueError(f"ts and V: expected shapes (time,) and (time,) or (n, time), got {ts.shape} and {V.shape}")
+            raise ValueError(
+                f"ts and V: expected shapes (time,) and (time,) or (n, time), got {ts.shape} and {V.shape}"
+            )
         if not np.isfinite(ts).all() or not (np.diff(ts) > 0).all():
             raise ValueError("ts: expected finite, strictly ascending times in ms")
         zeros = np.zeros(V.shape[:-1], int)
@@ -170,18 +175,21 @@ def _static(cell: AbstractCell) -> dict[str, Any]:
 
 
 def _read(file: h5py.File, path) -> Trace:
-    if file.attrs.get("format") != FORMAT:
+    attrs: dict[str, Any] = dict(file.attrs)
+    if attrs.get("format") != FORMAT:
         raise ValueError(f"path = {path}: an HDF5 file, but not a {FORMAT}")
-    if file.attrs["format_version"] != FORMAT_VERSION:
-        raise ValueError(f"path = {path}: format version {file.attrs['format_version']}; allowed: {FORMAT_VERSION}")
-    cell = _read_cell(file, path)
+    if attrs["format_version"] != FORMAT_VERSION:
+        raise ValueError(f"path = {path}: format version {attrs['format_version']}; allowed: {FORMAT_VERSION}")
+    cell = _read_cell(file, attrs, path)
     states = {name: _dataset(file[f"states/{name}"]) for name in _group(file, "states")}
     if cell is None:
         ys, final = Recording(**states), None
     else:
         order = [*type(cell.initial_state())._fields, *states]
         ys = outputs_type(tuple(sorted(states, key=order.index)), cell)(**states)
-        final = type(cell.initial_state())(**{n: _dataset(file[f"final_state/{n}"]) for n in _group(file, "final_state")})
+        final = type(cell.initial_state())(
+            **{n: _dataset(file[f"final_state/{n}"]) for n in _group(file, "final_state")}
+        )
     return Trace(
         ts=_dataset(file["t"]),
         ys=ys,
@@ -189,29 +197,29 @@ def _read(file: h5py.File, path) -> Trace:
         final_state=final,
         steps=_dataset(file["steps"]),
         cell=cell,
-        protocol=from_json(file.attrs["protocol"]),
-        solver=file.attrs["solver"],
+        protocol=from_json(attrs["protocol"]),
+        solver=attrs["solver"],
     )
 
 
-def _read_cell(file: h5py.File, path) -> AbstractCell | None:
-    name = file.attrs["model"]
+def _read_cell(file: h5py.File, attrs: dict[str, Any], path) -> AbstractCell | None:
+    name = attrs["model"]
     if not name:
         return None
     if not hasattr(models, name):
         raise ValueError(f"path = {path}: model {name!r} is not in jaxcardio.models")
-    static = json.loads(file.attrs["static"])
+    static = json.loads(attrs["static"])
     held = static.pop("held")
     values = {n: _dataset(file[f"parameters/{n}"]) for n in _group(file, "parameters")}
     cell = getattr(models, name)(**static).replace(**values)
     return hold(cell, *held) if held else cell
 
 
-def _group(file: h5py.File, name: str) -> list[str]:
+def _group(file: Any, name: str) -> list[str]:
     return list(file[name]) if name in file else []
 
 
-def _dataset(item) -> np.ndarray:
+def _dataset(item: Any) -> np.ndarray:
     return item[()]
 
 

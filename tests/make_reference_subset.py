@@ -2,9 +2,9 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
-import numpy as np
 
 CLAMP_STEPS = [2, 5, 8, 11, 12, 15]  # -100, -70, -40, -10, 0, 30 mV
 BY_STEP = ("V_step", "currents", "final_states", "i_total")
@@ -19,7 +19,8 @@ def put(source: h5py.Dataset, target: h5py.Group, name: str, values) -> None:
 def put_clamp(source: h5py.Group, target: h5py.Group) -> None:
     """Some of the steps; currents every 10th sample where they are sampled each 0.1 ms."""
     target.attrs.update(source.attrs)
-    thin = 10 if np.size(source["t"][()]) > 1000 else 1
+    ts: Any = source["t"]
+    thin = 10 if ts.size > 1000 else 1
     for name, data in source.items():
         values = data[CLAMP_STEPS] if name in BY_STEP else data[()]
         put(data, target, name, values[..., ::thin] if name in ("currents", "t") else values)

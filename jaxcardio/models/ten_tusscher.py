@@ -163,19 +163,16 @@ class TenTusscher2004(AbstractCell):
 
         a_K1 = 0.1 * sigmoid(0.06 * (200 - u))
         b_K1 = (3 * jnp.exp(0.0002 * (u + 100)) + jnp.exp(0.1 * (u - 10))) * sigmoid(0.5 * u)
-        exchange = jnp.exp((self.gamma_NaCa - 1) * phi)
+        forward = jnp.exp(self.gamma_NaCa * phi)
+        down = jnp.exp(-phi)
+        reverse = forward * down
         I_NaCa = (
             self.K_NaCa
-            * (
-                jnp.exp(self.gamma_NaCa * phi) * y.Na_i**3 * self.Ca_o
-                - exchange * self.Na_o**3 * y.Ca_i * self.alpha_NaCa
-            )
-            / ((self.Km_Nai**3 + self.Na_o**3) * (self.Km_Ca + self.Ca_o) * (1 + self.K_sat * exchange))
+            * (forward * y.Na_i**3 * self.Ca_o - reverse * self.Na_o**3 * y.Ca_i * self.alpha_NaCa)
+            / ((self.Km_Nai**3 + self.Na_o**3) * (self.Km_Ca + self.Ca_o) * (1 + self.K_sat * reverse))
         )
-        I_NaK = (
-            self.P_NaK * self.K_o * y.Na_i
-            / ((self.K_o + self.K_mk) * (y.Na_i + self.K_mNa) * (1 + 0.1245 * jnp.exp(-0.1 * phi) + 0.0353 * jnp.exp(-phi)))
-        )  # fmt: skip
+        pump_steps = (self.K_o + self.K_mk) * (y.Na_i + self.K_mNa) * (1 + 0.1245 * jnp.exp(-0.1 * phi) + 0.0353 * down)
+        I_NaK = self.P_NaK * self.K_o * y.Na_i / pump_steps
         Ca_SR2 = y.Ca_SR**2
         membrane = dict(
             I_Na=self.g_Na * y.m**3 * y.h * y.j * (V - E_Na),

@@ -1,0 +1,302 @@
+"""Fixed steps: the whole run is laid out beforehand, then scanned in blocks that are checkpoints for reverse mode."""
+
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .cell import AbstractCell, driven_rates
+from .grid import is_traced, positions
+from .progress import progress_bar
+from .stepping import is_packed, is_population, observe, over_cells, pack, term, unpack
+from .trace import Status
+
+BLOCK = 128
+"""Steps between checkpoints where the saved times do not set the pace."""
+
+
+class _Steps(NamedTuple):
+    """What each step needs, known before the run: shape (blocks, steps a block)."""
+
+    start: Any
+    dt: Any
+    value: Any
+    slope: Any
+    jump: Any
+
+
+class _Blocks(NamedTuple):
+    """The run cut into blocks of equal length; padding steps at the end have dt = 0 and change nothing."""
+
+    steps: _Steps
+    slot: Any
+    """Where each step's state is kept until the next step with the same slot replaces it, (blocks, steps a block); the
+    last slot is waste. None if the end of each block is all that is saved."""
+    command: Any
+    """Clamp potential at each slot's time, (blocks, slots); None without a clamp."""
+
+
+class Plan(NamedTuple):
+    """A run laid out."""
+
+    ts: Any
+    """Saved times."""
+    blocks: _Blocks
+    kept: np.ndarray
+    """Which of the blocks' saves are wanted."""
+    save_start: bool
+    command_at_start: Any
+    n_steps: int
+    kind: str | None
+
+
+class _Carry(NamedTuple):
+    y: Any
+    solver_state: Any
+    status: Any
+
+
+def make_plan(protocol, ts, saved: np.ndarray, edges: np.ndarray | None, dtype) -> Plan:
+    """Lays out a run.
+
+    Args:
+        protocol: stimulus, clamp or None.
+        ts: times to step to, (steps + 1,), float64 numpy or traced.
+        saved: indices into `ts` of the times to save.
+        edges: the protocol's edges, all of them on `ts`; None if `ts` is traced: then jumps of the value are the edges.
+        dtype: of the run.
+    """
+    n = ts.shape[0] - 1
+    start, length = ts[:-1], ts[1:] - ts[:-1]
+    value = slope = None
+    jump = np.zeros(n, bool)
+    if protocol is not None:
+        # Read inside the step, where rounding cannot put an edge on the wrong side; exact for straight pieces.
+        early, late = protocol.value(start + 0.25 * length), protocol.value(start + 0.75 * length)
+        slope = (late - early) / (0.5 * length)
+        value = early - 0.25 * length * slope
+        if edges is None:
+            before = jnp.roll(value + slope * length, 1)
+            jump = jnp.abs(value - before) > 1e-6 * (jnp.abs(value) + jnp.abs(before))
+        else:
+            jump[positions(ts, edges)] = True
+    size, slots, slot, kept = _cut_at(n, saved[saved > 0] - 1)
+    command = command_at_start = None
+    if protocol is not None and protocol.kind == "voltage":
+        command_at_start = _cast(protocol.value(ts[:1]), dtype)[0]
+        at_slots = np.zeros(kept.size, int)
+        at_slots[kept] = saved[saved > 0]
+        command = _cast(protocol.value(ts[at_slots]), dtype).reshape(-1, slots)
+    steps = _Steps(
+        start=_in_blocks(start, size, dtype),
+        dt=_in_blocks(length, size, dtype),
+        value=_in_blocks(value, size, dtype),
+        slope=_in_blocks(slope, size, dtype),
+        jump=_in_blocks(jump, size, bool),
+    )
+    blocks = _Blocks(steps, slot, command)
+    return Plan(
+        ts=ts[saved],
+        blocks=blocks,
+        kept=kept,
+        save_start=bool((saved == 0).any()),
+        command_at_start=command_at_start,
+        n_steps=n,
+        kind=None if protocol is None else protocol.kind,
+    )
+
+
+def _cut_at(n: int, saved: np.ndarray) -> tuple[int, int, np.ndarray | None, np.ndarray]:
+    """Cuts n steps into blocks, given the steps whose end is saved.
+
+    Returns the steps and the slots of a block, the slot of each step (see `_Blocks`), and which of all slots are wanted.
+    Where saves come at one stride, blocks end on them and have one slot; else blocks have `BLOCK` steps.
+    """
+    strides = np.unique(np.diff(saved, prepend=-1))
+    if len(strides) == 1 and strides[0] > 1:
+        stride = int(strides[0])
+        divisors = (d for d in range(min(stride, 4 * BLOCK), 15, -1) if stride % d == 0)
+        size = next(divisors, stride if stride < 16 else 0)
+        if size:
+            kept = np.zeros(-(-n // size), bool)
+            kept[(saved + 1) // size - 1] = True
+            return size, 1, None, kept
+    size = min(BLOCK, n)
+    blocks = -(-n // size)
+    saves_before = np.searchsorted(saved, np.arange(blocks * size))
+    first = saves_before[::size]
+    count = np.diff(first, append=len(saved))
+    slots = int(count.max(initial=0)) + 1
+    slot = saves_before.reshape(blocks, size) - first[:, None]
+    slot = np.where(slot < count[:, None], slot, slots - 1).astype(np.int32)
+    kept = np.arange(slots) < count[:, None]
+    return size, slots, slot, kept.ravel()
+
+
+def _in_blocks(x, size: int, dtype):
+    """(steps,) -> (blocks, size), padded with zeros at the end."""
+    if x is None:
+        return None
+    x = _cast(x, dtype)
+    xp = np if isinstance(x, np.ndarray) else jnp
+    return xp.pad(x, (0, -x.shape[0] % size)).reshape(-1, size)
+
+
+def _cast(x, dtype):
+    return np.asarray(x, dtype) if isinstance(x, np.ndarray | np.generic | float) else jnp.asarray(x, dtype)
+
+
+def run_fixed(cell, y0, plan: Plan, solver, names, progress):
+    """Runs a plan: what was saved by name (..., time), the final state, and the status."""
+    run = _Run(cell, solver, plan.kind, names, is_population(cell, y0), len(plan.kept) // len(plan.blocks.steps.dt))
+    first = None
+    if plan.save_start:
+        first = observe(cell, y0, plan.command_at_start, names)
+    report = _reporter(progress, cell, y0, plan)
+    carry = run.begin(y0, jax.tree.map(lambda x: x[0, 0], plan.blocks.steps))
+    pieces = []
+    for blocks, done in _chunks(plan.blocks, 1 if report is None else 40):
+        carry, saved = run.blocks(carry, blocks)
+        pieces.append(saved)
+        if report is not None:
+            jax.block_until_ready(carry)
+            report(done)
+    return _collect(first, pieces, np.flatnonzero(plan.kept)), run.state(carry), carry.status
+
+
+@jax.jit
+def _collect(first, pieces, wanted):
+    """The wanted slots of all pieces, after the initial state if that is saved; time becomes the last axis."""
+
+    def collect(first, *pieces):
+        saved = jnp.concatenate(pieces)[wanted]
+        if first is not None:
+            saved = jnp.concatenate([jnp.broadcast_to(first, saved.shape[1:])[None], saved])
+        return jnp.moveaxis(saved, 0, -1)
+
+    if first is None:
+        return jax.tree.map(lambda *x: collect(None, *x), *pieces)
+    return jax.tree.map(collect, first, *pieces)
+
+
+def _chunks(blocks: _Blocks, most: int):
+    """The blocks in at most `most` chunks of one size, so that one compiled program serves all, and the fraction done."""
+    n = len(blocks.steps.dt)
+    size = -(-n // most)
+    blocks = jax.tree.map(lambda x: x if n % size == 0 else np.pad(x, [(0, -n % size), (0, 0)]), blocks)
+    for begin in range(0, n, size):
+        yield jax.tree.map(operator.itemgetter(slice(begin, begin + size)), blocks), min(1.0, (begin + size) / n)
+
+
+class _Run(eqx.Module):
+    """What stays the same from step to step, and the step. A population is mapped within each step, not around the scan:
+    so the scan is over one shared plan, and what it saves is contiguous in the cells."""
+
+    cell: AbstractCell
+    solver: diffrax.AbstractSolver
+    kind: str | None = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
+    population: bool = eqx.field(static=True)
+    n_slots: int = eqx.field(static=True)
+
+    @eqx.filter_jit
+    def begin(self, y0, first: _Steps) -> _Carry:
+        def begin(cell, y):
+            y = pack(self.solver, y)
+            state = self.solver.init(self.term(cell, first), jnp.zeros_like(first.dt), first.dt, y, None)
+            return _Carry(y, state, jnp.zeros((), jnp.int32))
+
+        return over_cells(begin, self.cell, y0)(self.cell, y0)
+
+    @eqx.filter_jit
+    def blocks(self, carry: _Carry, blocks: _Blocks):
+        """Advances over the blocks; returns what their slots hold, (blocks * slots, ...)."""
+        block = jax.checkpoint(lambda carry, block: self.block(carry, block), prevent_cse=False)
+        carry, saved = jax.lax.scan(block, carry, blocks)
+        return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), saved)
+
+    def block(self, carry: _Carry, block: _Blocks):
+        slots = None
+        if block.slot is not None:
+            slots = jax.tree.map(lambda x: jnp.zeros((self.n_slots, *x.shape), x.dtype), self.kept(carry))
+        # JAX hashes what it scans, and a method of a module with traced leaves has no hash: hence the lambdas.
+        (carry, slots), _ = jax.lax.scan(
+            lambda loop, step: self.step(loop, step), (carry, slots), (block.steps, block.slot)
+        )
+        if slots is None:
+            slots = jax.tree.map(lambda x: x[None], self.kept(carry))
+        if not self.from_states():
+            slots = jax.vmap(lambda y, command: self.observed(y, command))(slots, block.command)
+        return self.checked(carry), slots
+
+    def step(self, loop, step_and_slot):
+        carry, slots = loop
+        step, slot = step_and_slot
+        carry = self.per_cell(lambda cell, carry: self.advance(cell, carry, step), carry)
+        if slot is not None:
+            slots = jax.tree.map(
+                lambda s, x: jax.lax.dynamic_update_index_in_dim(s, x, slot, 0), slots, self.kept(carry)
+            )
+        return (carry, slots), None
+
+    def advance(self, cell, carry: _Carry, step: _Steps) -> _Carry:
+        now = jnp.zeros_like(step.dt)
+        y, _, _, state, result = self.solver.step(
+            self.term(cell, step), now, step.dt, carry.y, None, carry.solver_state, step.jump
+        )
+        failed = (result != diffrax.RESULTS.successful) & (carry.status == Status.OK)
+        return _Carry(y, state, jnp.where(failed, Status.SOLVER_FAILED, carry.status))
+
+    def term(self, cell, step: _Steps) -> diffrax.AbstractTerm:
+        """The term of one step. Solvers see time from the step's start, so that dt keeps its digits in float32."""
+
+        def rates(t, y, args):
+            if self.kind is None:
+                return cell.rates(step.start + t, y, 0.0)
+            return driven_rates(cell, step.start + t, y, self.kind, step.value + step.slope * t, step.slope)
+
+        return term(self.solver, rates, type(cell.initial_state()))
+
+    def checked(self, carry: _Carry) -> _Carry:
+        """The carry with the status of cells that are no longer finite; a NaN, once there, stays."""
+
+        def check(cell, carry):
+            finite = jnp.isfinite(sum(jnp.sum(x) for x in jax.tree.leaves(carry.y)))
+            failed = ~finite & (carry.status == Status.OK)
+            return carry._replace(status=jnp.where(failed, Status.NON_FINITE, carry.status))
+
+        return self.per_cell(check, carry)
+
+    def from_states(self) -> bool:
+        return set(self.names) <= set(type(self.cell.initial_state())._fields)
+
+    def kept(self, carry: _Carry):
+        """What a slot holds: the states asked for, or all of them where currents are."""
+        y = self.state(carry)
+        return {n: getattr(y, n) for n in self.names} if self.from_states() else y
+
+    def observed(self, y, command):
+        return self.per_cell(lambda cell, y: observe(cell, y, command, self.names), y)
+
+    def state(self, carry: _Carry):
+        """The carried state (of the whole population) as the cell's own."""
+        packed = is_packed(self.solver)
+        return unpack(self.solver, jnp.moveaxis(carry.y, -1, 0) if packed else carry.y, type(self.cell.initial_state()))
+
+    def per_cell(self, function, carry):
+        """function(cell, carry), mapped over the population if it is one."""
+        if self.population:
+            function = jax.vmap(function, in_axes=(self.cell.population_axes(), 0))
+        return function(self.cell, carry)
+
+
+def _reporter(progress, cell, y0, plan) -> Callable[[float], None] | None:
+    leaves = jax.tree.leaves((cell, y0, plan.blocks))
+    if progress is False or any(is_traced(x) for x in leaves):
+        return None
+    return progress_bar(f"{type(cell).__name__} {plan.n_steps} steps") if progress is True else progress

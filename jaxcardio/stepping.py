@@ -1,0 +1,65 @@
+"""What fixed and adaptive runs share: the term a solver sees, the state as it holds it, what is observed of it."""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .relaxation import derivative
+from .solvers import AbstractRushLarsen, RatesTerm
+
+
+def term(solver, rates, state_type) -> diffrax.AbstractTerm:
+    """What the solver integrates: the rates tree itself, or its plain derivative."""
+    if isinstance(solver, AbstractRushLarsen):
+        return RatesTerm(rates)
+
+    def field(t, y, args):
+        y = unpack(solver, y, state_type)
+        return pack(solver, derivative(rates(t, y, args), y))
+
+    return diffrax.ODETerm(field)
+
+
+def is_packed(solver) -> bool:
+    """Implicit solvers solve dense systems, three times faster on one flat state vector."""
+    return isinstance(solver, diffrax.AbstractImplicitSolver)
+
+
+def pack(solver, y):
+    return jnp.stack(y) if is_packed(solver) else y
+
+
+def unpack(solver, y, state_type):
+    return state_type(*y) if is_packed(solver) else y
+
+
+def observe(cell, y, command, names) -> dict[str, Array]:
+    """The named states and currents; under a clamp with the potential at `command`."""
+    if command is not None:
+        y = y._replace(**{cell.potential: jnp.broadcast_to(command, jnp.shape(getattr(y, cell.potential)))})
+    found = y._asdict()
+    if not set(names) <= set(found):
+        found |= cell.currents(y)._asdict()
+    return {n: found[n] for n in names}
+
+
+def is_population(cell, y0) -> bool:
+    return cell.population_size() is not None or any(jnp.ndim(x) for x in jax.tree.leaves(y0))
+
+
+def over_cells(function, cell, y0):
+    """function(cell, y0) over the population, if it is one; what has no leading axis is shared."""
+    if not is_population(cell, y0):
+        return function
+    return jax.vmap(function, in_axes=(cell.population_axes(), jax.tree.map(lambda x: 0 if jnp.ndim(x) else None, y0)))
+
+
+def with_root_tolerance(solver, rtol, atol):
+    """An implicit solver on a fixed grid takes the tolerances of its Newton iteration from rtol and atol."""
+    if not isinstance(solver, diffrax.AbstractImplicitSolver):
+        return solver
+    rtol = 1e-6 if rtol is None else rtol
+    root_finder = diffrax.VeryChord(rtol=rtol, atol=1e-2 * rtol if atol is None else atol)
+    return eqx.tree_at(lambda s: (s.root_finder, s.root_find_max_steps), solver, (root_finder, 50))
