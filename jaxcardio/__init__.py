@@ -1,5 +1,6 @@
 """Differentiable simulation of cardiac cells in JAX."""
 
+from . import biomarkers as biomarkers
 from . import models as models
 from . import pharmacology as pharmacology
 from . import population as population

@@ -103,7 +103,9 @@ class Positions(NamedTuple):
     """the next upstroke, where the search for this beat's repolarisation stops"""
 
 
-def action_potentials(trace: Any, *, onsets: ArrayLike | None = None, **options: Any) -> ActionPotentials:
+def action_potentials(
+    trace: Any, *, onsets: ArrayLike | Sequence[float] | None = None, **options: Any
+) -> ActionPotentials:
     """The action potentials of `trace`.
 
     Args:
@@ -125,7 +127,7 @@ def action_potentials_from(
     ts: Float[ArrayLike, " T"],
     V: Float[ArrayLike, "... T"],
     *,
-    onsets: ArrayLike | None = None,
+    onsets: ArrayLike | Sequence[float] | None = None,
     levels: Sequence[float] = (30.0, 50.0, 90.0),
     threshold: tuple[Any, Any] | None = None,
     max_beats: int | None = None,
@@ -203,15 +205,21 @@ def action_potentials_from(
     rises = _rises(ts, jax.lax.stop_gradient(cells), threshold, jnp.asarray(min_amplitude, V.dtype))
     rows = _rows(rises, stimuli, max_beats)
     # Static sizes are rounded up, so that similar traces share one compilation.
-    spans = _spans(rises, stimuli, rows if stimuli is not None else 1 << (rows - 1).bit_length())
-    window = min(window or _longest(spans, V.shape[-1]), V.shape[-1])
+    spans, longest = _spans(rises, stimuli, rows if stimuli is not None else 1 << (rows - 1).bit_length())
+    window = min(window or _window(longest, V.shape[-1]), V.shape[-1])
     limits = {"min_dvdt": min_dvdt, "ead_rise": ead_rise, "patience": patience}
     limits = {k: jnp.asarray(x, V.dtype) for k, x in limits.items()}
     paced = stimuli is not None
     fields = _find_and_measure(ts, dt, cells, spans, limits, window, levels, paced)
-    fields = jax.tree.map(lambda x: x[:, :rows].reshape(*V.shape[:-1], rows, *x.shape[2:]), fields)
+    fields = _crop(fields, rows, V.shape[:-1])
     samples = (ts, dt, cells.reshape(V.shape)) if keep_samples else None
     return ActionPotentials(**fields, samples=samples, levels=levels, paced=paced)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _crop(fields, rows, population):
+    """The first `rows` beats of each of the fields (cells, beats, ...), as (*population, rows, ...)."""
+    return jax.tree.map(lambda x: x[:, :rows].reshape(*population, rows, *x.shape[2:]), fields)
 
 
 class Alternans(NamedTuple):
@@ -334,28 +342,32 @@ class _Rises(NamedTuple):
     """beats begun up to each sample, (cells, T)"""
     unrested: Array
     """whether the trace begins so late before the first beat that it does not show its rest, (cells,)"""
+    most: Array
+    """beats of the cell that has most"""
 
 
 @eqx.filter_jit
 def _rises(ts, V, threshold, min_amplitude) -> _Rises:
+    even = jnp.linspace(ts[0], ts[-1], REST_SAMPLES, dtype=ts.dtype)
+    latest = jnp.searchsorted(ts, even, side="right") - 1
+
     def one_cell(V):
-        low, high = _levels(ts, V, min_amplitude) if threshold is None else threshold
-        # 2 s + 1 at a sample above, 2 s below, nothing between: the running maximum's parity is the trigger's state.
+        low, high = _levels(V, V[latest], min_amplitude) if threshold is None else threshold
+        # 2 s + 1 at a sample above, 2 s below, nothing between: the parity of the running maximum says which came last.
         # It starts as -2, low: a trace may begin within a rise.
         mark = 2 * jnp.arange(V.shape[0], dtype=jnp.int32)
-        latest = jax.lax.cummax(jnp.where(high <= V, mark + 1, jnp.where(low >= V, mark, -2)))
-        begins = (latest[1:] % 2 > latest[:-1] % 2) & jnp.isfinite(V).all()
+        state = jax.lax.cummax(jnp.where(high <= V, mark + 1, jnp.where(low >= V, mark, -2)))
+        begins = (state[1:] % 2 > state[:-1] % 2) & jnp.isfinite(V).all()
         begun = jnp.cumsum(begins.astype(jnp.int32), dtype=jnp.int32)
-        return _Rises(jnp.concatenate([jnp.zeros(1, jnp.int32), begun]), (begins & (latest[:-1] < 0)).any())
+        return jnp.concatenate([jnp.zeros(1, jnp.int32), begun]), (begins & (state[:-1] < 0)).any()
 
-    return jax.vmap(one_cell)(V)
+    begun, unrested = jax.vmap(one_cell)(V)
+    return _Rises(begun, unrested, begun[:, -1].max(initial=0))
 
 
-def _levels(ts, V, min_amplitude):
+def _levels(V, evenly, min_amplitude):
     """The detector's two levels for one cell, mV; infinite where nothing rises far enough."""
-    even = jnp.linspace(ts[0], ts[-1], REST_SAMPLES, dtype=ts.dtype)
-    rest = jnp.sort(jnp.interp(even, ts, V))[round(REST_QUANTILE * REST_SAMPLES)]
-    top = V.max()
+    rest, top = jnp.sort(evenly)[round(REST_QUANTILE * REST_SAMPLES)], V.max()
     beats = top - rest >= min_amplitude
     return tuple(jnp.where(beats, rest + f * (top - rest), jnp.inf) for f in (RE_ARM, FIRE))
 
@@ -366,13 +378,14 @@ def _rows(rises, stimuli, max_beats):
         return stimuli.sample.shape[0]
     if max_beats is not None:
         return int(max_beats)
-    if isinstance(rises.begun, Tracer):
+    if isinstance(rises.most, Tracer):
         raise ValueError("max_beats = None beats; allowed under jit, vmap or grad: an integer >= 1")
-    return max(1, int(rises.begun[:, -1].max(initial=0)))
+    return max(1, int(rises.most))
 
 
 @eqx.filter_jit
-def _spans(rises: _Rises, stimuli, rows) -> _Spans:
+def _spans(rises: _Rises, stimuli, rows) -> tuple[_Spans, Array]:
+    """The spans of `rows` beats a cell, and how many samples the longest one has."""
     T = rises.begun.shape[-1]
 
     def nth_rise(begun, n):  # n = 1, 2, ...; T where there are fewer
@@ -391,16 +404,14 @@ def _spans(rises: _Rises, stimuli, rows) -> _Spans:
         quiet_end = jnp.minimum(end, stimuli.next_sample)
         return _Spans(stimuli.sample, rise, end, quiet_end, captured, jnp.ones_like(captured))
 
-    return jax.vmap(spontaneous if stimuli is None else paced)(*rises)
+    spans = jax.vmap(spontaneous if stimuli is None else paced)(rises.begun, rises.unrested)
+    return spans, jnp.where(spans.captured, spans.end - spans.start, 0).max(initial=0)
 
 
-def _longest(spans, T):
-    """Samples that the longest beat spans, rounded up to T, T/2, T/4 ...; T where unknown."""
-    if isinstance(spans.rise, Tracer):
-        return T
-    longest = max(3, int(jnp.where(spans.captured, spans.end - spans.start, 0).max(initial=0)))
+def _window(longest, T):
+    """Samples to look at for one beat: T, T/2, T/4 ..., enough for the longest; T where that is unknown."""
     window = T
-    while window // 2 >= longest:
+    while not isinstance(longest, Tracer) and window // 2 >= max(3, int(longest)):
         window //= 2
     return window
 
@@ -536,6 +547,8 @@ def _steepest(dt, V, j):
 
     The vertex of the parabola through the slopes of that interval and its two neighbours, kept inside the interval.
     """
+    if dt.shape[0] < 3:
+        return dt[j] / 2, _slope(dt, V, j)
     inner = jnp.clip(j, 1, dt.shape[0] - 2)
     before, here, after = (_slope(dt, V, inner + k) for k in (-1, 0, 1))
     x_before, x_here, x_after = -dt[inner - 1] / 2, dt[inner] / 2, dt[inner] + dt[inner + 1] / 2

@@ -96,17 +96,16 @@ class AbstractCell(eqx.Module):
         Each value is a number, or one number a cell (shape `(n,)`). Unknown names and other shapes are a ValueError.
         """
         paths = {path[-1]: path for path, _ in _fields(self)}
-        for name, value in values.items():
+        for name in values:
             if name not in paths:
                 raise ValueError(unknown_name("parameter", name, paths, type(self).__name__))
-            if jnp.ndim(value) > 1:
-                raise ValueError(
-                    f"parameter {name}: expected a number or shape (n_cells,), got shape {jnp.shape(value)}"
-                )
+        new = [_as_float_array(v) for v in values.values()]
+        for name, value in zip(values, new, strict=True):
+            if value.ndim > 1:
+                raise ValueError(f"parameter {name}: expected a number or shape (n_cells,), got shape {value.shape}")
         chosen = [paths[name] for name in values]
         if not chosen:
             return self
-        new = [_as_float_array(v) for v in values.values()]
         return eqx.tree_at(lambda c: [_get(c, path) for path in chosen], self, new)
 
     def population_axes(self) -> PyTree:

@@ -109,7 +109,7 @@ class PulseTrain(AbstractProtocol):
         return onsets[(onsets >= t0) & (onsets < t1)]
 
     def shortest(self):
-        return float(self.duration)
+        return float(_times(self, self.duration)[0])
 
 
 class Pulses(AbstractProtocol):
@@ -146,7 +146,7 @@ class Pulses(AbstractProtocol):
         return times[(times >= t0) & (times < t1)]
 
     def shortest(self):
-        return float(self.duration)
+        return float(_times(self, self.duration)[0])
 
 
 def s1_s2(
@@ -185,11 +185,11 @@ class Segments(AbstractProtocol):
     kind: Kind = eqx.field(static=True, default="voltage")
 
     def __check_init__(self):
-        shapes = {jnp.shape(self.begin), jnp.shape(self.end), jnp.shape(self.durations)}
+        shapes = {np.shape(self.begin), np.shape(self.end), np.shape(self.durations)}
         if len(shapes) > 1 or len(next(iter(shapes))) != 1 or next(iter(shapes)) == (0,):
             raise ValueError(
                 "begin, end and durations: expected one-dimensional arrays of one length >= 1, got shapes "
-                f"{jnp.shape(self.begin)}, {jnp.shape(self.end)}, {jnp.shape(self.durations)}"
+                f"{np.shape(self.begin)}, {np.shape(self.end)}, {np.shape(self.durations)}"
             )
         unit = "mV" if self.kind == "voltage" else "pA/pF"
         _check("begin", self.begin, unit, "finite", lambda x: np.isfinite(x).all())
@@ -211,17 +211,17 @@ class Segments(AbstractProtocol):
         return _inside(start + np.concatenate([[0.0], np.cumsum(durations)]), t0, t1)
 
     def shortest(self):
-        return float(np.min(np.asarray(self.durations)))
+        return float(_times(self, self.durations)[0].min())
 
 
 def VoltageSteps(voltages: ArrayLike, durations: ArrayLike, start: float = 0.0) -> Segments:
     """Clamp at each of `voltages` (mV) for the matching `durations` (ms); the last one holds on."""
     levels = voltages if isinstance(voltages, jax.Array) else np.asarray(voltages, float)
     lengths = durations if isinstance(durations, jax.Array) else np.asarray(durations, float)
-    if jnp.ndim(levels) != 1 or jnp.shape(levels) != jnp.shape(lengths):
+    if np.ndim(levels) != 1 or np.shape(levels) != np.shape(lengths):
         raise ValueError(
             "voltages (mV) and durations (ms): expected two lists of one length, got shapes "
-            f"{jnp.shape(levels)} and {jnp.shape(lengths)}"
+            f"{np.shape(levels)} and {np.shape(lengths)}"
         )
     return Segments(levels, levels, lengths, start, kind="voltage")
 
@@ -243,11 +243,9 @@ class Sampled(AbstractProtocol):
     jumps: Number = ()
 
     def __check_init__(self):
-        if jnp.ndim(self.ts) != 1 or jnp.shape(self.ts) != jnp.shape(self.samples) or jnp.shape(self.ts)[0] < 2:
-            raise ValueError(
-                "ts (ms) and samples: expected one-dimensional arrays of one length >= 2, got shapes "
-                f"{jnp.shape(self.ts)} and {jnp.shape(self.samples)}"
-            )
+        shapes = np.shape(self.ts), np.shape(self.samples)
+        if len(shapes[0]) != 1 or shapes[0] != shapes[1] or shapes[0][0] < 2:
+            raise ValueError(f"ts (ms) and samples: expected two lists of one length >= 2, got shapes {shapes}")
         _check("ts", self.ts, "ms", "strictly ascending", lambda x: (np.diff(x) > 0).all())
         unit = "mV" if self.kind == "voltage" else "pA/pF"
         _check("samples", self.samples, unit, "finite", lambda x: np.isfinite(x).all())

@@ -4,6 +4,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optimistix
 from jaxtyping import Array
 
 from .relaxation import derivative
@@ -57,9 +58,12 @@ def over_cells(function, cell, y0):
 
 
 def with_root_tolerance(solver, rtol, atol):
-    """An implicit solver on a fixed grid takes the tolerances of its Newton iteration from rtol and atol."""
-    if not isinstance(solver, diffrax.AbstractImplicitSolver):
+    """On a fixed grid an implicit solver has no step-size controller to take its root finder's tolerances from.
+
+    Diffrax's default (a Newton iteration with the Jacobian frozen, which relies on rejected steps) is replaced by a full
+    Newton iteration; a root finder with tolerances of its own is kept.
+    """
+    if not isinstance(solver, diffrax.AbstractImplicitSolver) or isinstance(getattr(solver.root_finder, "rtol", 0), float):
         return solver
     rtol = 1e-6 if rtol is None else rtol
-    root_finder = diffrax.VeryChord(rtol=rtol, atol=1e-2 * rtol if atol is None else atol)
-    return eqx.tree_at(lambda s: (s.root_finder, s.root_find_max_steps), solver, (root_finder, 50))
+    return eqx.tree_at(lambda s: s.root_finder, solver, optimistix.Newton(rtol, 1e-2 * rtol if atol is None else atol))

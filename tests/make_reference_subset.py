@@ -1,4 +1,4 @@
-"""Makes tests/data/models.h5 from the full reference files: python tests/make_reference_subset.py REFERENCES_FOLDER."""
+"""Makes jaxcardio/data/models.h5 from the full files: python tests/make_reference_subset.py REFERENCES_FOLDER."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,14 @@ import h5py
 
 CLAMP_STEPS = [2, 5, 8, 11, 12, 15]  # -100, -70, -40, -10, 0, 30 mV
 BY_STEP = ("V_step", "currents", "final_states", "i_total")
+# model, its trace, its times and states there, end (ms or t.u.), name in the subset: V only, for one comparison in time
+SHORT_TRACES = (
+    ("ten_tusscher_2004", "trace_CL1000", "first_t", "first_states", 600.0, "short_trace"),
+    ("kernik_clancy_2019", "trace_spontaneous", "t", "states", 1000.0, "short_trace"),
+    ("skibsbye_2016", "trace_CL1000", "first_t", "first_states", 500.0, "short_trace"),
+    ("aliev_panfilov", "trace_1996_CL50", "t", "states", 50.0, "short_trace_1996"),
+    ("aliev_panfilov", "trace_modified_0_CL40", "t", "states", 40.0, "short_trace_modified"),
+)
 
 
 def put(source: h5py.Dataset, target: h5py.Group, name: str, values) -> None:
@@ -42,13 +50,26 @@ def put_model(source: h5py.File, target: h5py.Group) -> None:
             put(group[w], made, w, group[w][::4] if name == "ina_gating" else group[w][()])
 
 
+def put_short_traces(model: str, source: h5py.File, target: h5py.Group) -> None:
+    for name, trace, ts, states, end, made in SHORT_TRACES:
+        if name == model:
+            t: Any = source[f"{trace}/{ts}"]
+            V: Any = source[f"{trace}/{states}"]
+            until = t[()] <= end + 1e-9
+            group = target.create_group(made)
+            group.attrs.update(source[trace].attrs)
+            put(t, group, "t", t[()][until])
+            put(V, group, "V", V[:, 0][until])
+
+
 def main(references: Path) -> None:
-    out = Path(__file__).parent / "data" / "models.h5"
+    out = Path(__file__).parents[1] / "jaxcardio" / "data" / "models.h5"
     out.parent.mkdir(exist_ok=True)
     with h5py.File(out, "w") as target:
         for model in ("ten_tusscher_2004", "kernik_clancy_2019", "skibsbye_2016", "aliev_panfilov"):
             with h5py.File(references / f"{model}.h5") as source:
                 put_model(source, target.create_group(model))
+                put_short_traces(model, source, target[model])  # pyright: ignore[reportArgumentType]
     print(f"{out}: {out.stat().st_size / 1e6:.3f} MB")
 
 

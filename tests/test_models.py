@@ -1,15 +1,10 @@
 """Every model against independent implementations, and what its equations promise.
 
-`data/models.h5` is a subset of the full reference files (see `make_reference_subset.py`): right-hand sides and currents
-at random states, beside a trajectory and far from one.
+The comparison itself is `jaxcardio.verification`, which `jaxcardio check` runs too.
 """
 
 import functools
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
 
-import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,86 +16,33 @@ from jaxcardio import models
 from jaxcardio.cell import AbstractCell, astype
 from jaxcardio.models import skibsbye
 from jaxcardio.relaxation import Relaxation, derivative, is_relaxation
+from jaxcardio.verification import CASES, rates_and_currents, rates_errors, reference, states, trace_error
 
 OUR_NAME = {"Cai": "Ca_i", "Nai": "Na_i", "Ki": "K_i"}
 
 
-class Case(NamedTuple):
-    make: Callable[[], Any]
-    file: str
-    rhs: dict[str, float]  # group -> bar in float64
-    bar32: float = 2e-3
-    per_ms: float = 1.0  # reference time units in a ms (or in a time unit of the model)
-    per_pF: float = 1.0
-
-
-CASES = {
-    # float32: g rests 7e-6 below 1, where neighbouring numbers are 6e-8 apart.
-    "ten_tusscher": Case(models.TenTusscher2004, "ten_tusscher_2004", {"rhs": 1e-9}, bar32=1e-2),
-    # rhs_V0: the reference is itself a mean over +-1e-4 mV there.
-    "kernik": Case(
-        models.KernikClancy2019, "kernik_clancy_2019", {"rhs_default": 1e-9, "rhs_perturbed": 1e-9, "rhs_V0": 1e-8}
-    ),
-    "skibsbye": Case(models.Skibsbye2016, "skibsbye_2016", {"rhs": 1e-9}, per_ms=1e-3, per_pF=1 / 50),
-    "aliev_panfilov": Case(models.AlievPanfilov1996, "aliev_panfilov", {"rhs_1996": 1e-9}),
-    "modified": Case(models.AlievPanfilovModified, "aliev_panfilov", {"rhs_modified": 1e-9}),
-}
 IONIC = ("ten_tusscher", "kernik", "skibsbye")
 every_model = pytest.mark.parametrize("name", CASES)
 ionic_model = pytest.mark.parametrize("name", IONIC)
 
 
-@functools.cache
-def reference(file: str) -> dict[str, Any]:
-    """All datasets by path; text as lists of str."""
-    found = {}
-
-    def visit(path, item):
-        if isinstance(item, h5py.Dataset):
-            found[path] = np.asarray(item.asstr()[()]).tolist() if item.dtype.kind == "O" else item[()]
-        for key in ("names", "order"):
-            if key in item.attrs:
-                found[f"{path}@{key}"] = np.asarray(item.attrs[key]).tolist()
-
-    with h5py.File(Path(__file__).parent / "data" / "models.h5") as f:
-        f[file].visititems(visit)  # pyright: ignore[reportAttributeAccessIssue]
-    return found
-
-
-def states(name: str, group: str, dtype=jnp.float64):
-    """The states of a reference group: a state whose leaves have a leading axis."""
-    case = CASES[name]
-    columns = np.asarray(reference(case.file)[f"{group}/states"]).T
-    return type(case.make().initial_state())(*(jnp.asarray(x, dtype) for x in columns))
-
-
-def floored_error(found, expected):
-    """|found - expected| relative to the reference, with the denominator floored at 1e-3 of the column's median."""
-    size = np.abs(expected)
-    scale = np.maximum(size, 1e-3 * np.median(size, axis=0))
-    return np.max(np.abs(np.asarray(found, float) - expected) / np.where(scale == 0, 1.0, scale))
-
-
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
 @pytest.mark.parametrize(("name", "group"), [(n, g) for n, c in CASES.items() for g in c.rhs])
 def test_rates_and_currents_agree_with_the_reference(name, group, dtype):
-    case, ref = CASES[name], reference(CASES[name].file)
-    cell = case.make()
-    if f"{group}/parameters" in ref:
-        names = ref.get(f"{group}/parameters@names") or ref["meta/parameter_names"]
-        cell = cell.replace(**dict(zip(names, ref[f"{group}/parameters"].T, strict=True)))
-    cell = astype(cell, dtype)
-    both = jax.vmap(lambda c, y: (c.vector_field(0.0, y), c.currents(y)), in_axes=(cell.population_axes(), 0))
-    dy, currents = jax.jit(both)(cell, states(name, group, dtype))
+    case = CASES[name]
+    dy, currents = rates_and_currents(name, group, dtype)
     assert {x.dtype for x in (*dy, *currents)} == {jnp.dtype(dtype)}
     bar = case.rhs[group] if dtype == jnp.float64 else case.bar32
-    assert floored_error(np.stack(dy, axis=1), ref[f"{group}/dydt"] * case.per_ms) <= bar
-    for i, current in enumerate(ref.get("meta/current_names", [])):
-        if current == "i_stim_internal":
-            continue
-        scale = case.per_ms if current.startswith("J_") else case.per_pF
-        found = getattr(currents, current.replace("i_", "I_", 1))
-        assert floored_error(found, ref[f"{group}/currents"][:, i] * scale) <= bar, current
+    errors = rates_errors(name, group, dtype)
+    assert {k: e for k, e in errors.items() if not e <= bar} == {}
+    named = [n for n in reference(case.file).get("meta/current_names", []) if n != "i_stim_internal"]
+    assert list(errors) == ["dydt", *named]
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+@every_model
+def test_a_short_trace_agrees_with_the_reference(name, dtype):
+    assert trace_error(name, dtype) <= CASES[name].trace_bar
 
 
 @pytest.mark.parametrize(

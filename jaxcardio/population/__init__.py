@@ -4,3 +4,6 @@ from .sampling import factors as factors
 from .sampling import sample as sample
 from .simulation import member as member
 from .simulation import simulate as simulate
+from .study import DoseResponse as DoseResponse
+from .study import Viability as Viability
+from .study import dose_response as dose_response
