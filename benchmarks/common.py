@@ -50,7 +50,7 @@ class Timing(NamedTuple):
 
 
 def timed(
-    function: Callable[[], Any], again: Callable[[Any], bool], repeats: int = 3, budget: float = 3.0
+    function: Callable[[], Any], again: Callable[[Any], bool], repeats: int = 3, budget: float = 1.5
 ) -> tuple[Any, Timing]:
     """Calls `function` once to warm up; if its result is worth it (`again`), `repeats` times more.
 

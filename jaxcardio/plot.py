@@ -40,7 +40,7 @@ STYLE = {
 
 
 @functools.cache
-def _matplotlib():
+def _matplotlib() -> Any:
     try:
         import matplotlib
         import matplotlib.figure
@@ -188,15 +188,20 @@ def apd90_by_dose(result: DoseResponse, ax: Any = None) -> Any:
 
 
 def examples(result: DoseResponse, ax: Any = None, *, example: int = 0, doses: Sequence[int] | None = None) -> Any:
-    """V of one example cell at some doses, by their place in `result.doses` (default: first, middle and last)."""
+    """V of one example cell at some doses, by their place in `result.doses`.
+
+    Default: without drug, the first dose with an EAD (or the middle one), and the highest.
+    """
     ax = _axes(ax)
     if not 0 <= example < result.example_V.shape[1]:
         raise ValueError(f"example = {example}; allowed: 0 to {result.example_V.shape[1] - 1}")
     last = len(result.doses) - 1
-    chosen = sorted({0, (last + 1) // 2, last}) if doses is None else doses
-    for k, i in enumerate(chosen):
-        label = f"{result.doses[i]:g} nM"
-        ax.plot(result.example_ts, result.example_V[i, example], color=(INK, *COLOURS)[k % 8], label=label)
+    ead = result.ead[:, result.example_cells[example]]
+    middle = int(ead.argmax()) if ead.any() else (last + 1) // 2
+    for i in sorted({0, middle, last}) if doses is None else doses:
+        colour = INK if i == 0 else COLOURS[(i - 1) % len(COLOURS)]
+        ax.plot(result.example_ts, result.example_V[i, example], color=colour, label=f"{result.doses[i]:g} nM")
+    _legend(ax, ncols=3, loc="lower right", bbox_to_anchor=(1, 0.98), borderaxespad=0)
     ax.set_xlabel("time (ms)")
     ax.set_ylabel("V (mV)")
     ax.set_title(f"cell {result.cells[result.example_cells[example]]}", fontsize="small", color=INK)
@@ -216,8 +221,6 @@ def dose_response(result: DoseResponse) -> Any:
         apd90_by_dose(result, right)
         for k, cell in enumerate(below):
             ax = examples(result, fig.add_subplot(cell), example=k)
-            if k == 0:
-                _legend(ax, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
             if k < shown - 1:
                 ax.set_xlabel("")
                 ax.tick_params(labelbottom=False)

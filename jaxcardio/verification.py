@@ -118,7 +118,7 @@ def reference(file: str) -> dict[str, Any]:
             if key in item.attrs:
                 found[f"{path}@{key}"] = np.asarray(item.attrs[key]).tolist()
 
-    with as_file(files(__package__) / "data" / "models.h5") as path, h5py.File(path) as f:
+    with as_file(files("jaxcardio") / "data" / "models.h5") as path, h5py.File(path) as f:
         f[file].visititems(visit)  # pyright: ignore[reportAttributeAccessIssue]
     return found
 

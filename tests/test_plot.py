@@ -2,6 +2,7 @@
 
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -82,7 +83,7 @@ def test_beats_are_marked():
 
 
 def test_restitution():
-    ax = plot.restitution(Restitution(*(np.array([np.nan, 300.0, 100.0]) for _ in range(3))), label="S1-S2")
+    ax = plot.restitution(Restitution(*(jnp.array([jnp.nan, 300.0, 100.0]) for _ in range(3))), label="S1-S2")
     assert labels(ax) == ("diastolic interval (ms)", "APD90 (ms)")
     assert ax.lines[0].get_xdata().tolist() == [100.0, 300.0]
 

@@ -1,5 +1,7 @@
 """Dose studies on populations: who counts, what counts, and what is kept."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from jaxcardio.population.study import EVENTS, UNITS
 from jaxcardio.protocols import PulseTrain, VoltageSteps
 from jaxcardio.trace import Trace
 
-SHORT = dict(t1=5000.0, discard=2000.0, chunk=6)  # 2 examples at 3 doses are a chunk of 6, too
+SHORT: dict[str, Any] = dict(t1=5000.0, discard=2000.0, chunk=6)  # 2 examples at 3 doses are a chunk of 6, too
 DOSES = [0.0, 10.0, 100.0]
 
 
@@ -63,7 +65,8 @@ def test_means_are_those_of_the_beats(cells, study):
 
 
 def test_chunks_change_nothing(cells, study):
-    other = dose_response(cells, "E-4031", DOSES, examples=2, **SHORT | {"chunk": 4})
+    given: dict[str, Any] = {**SHORT, "chunk": 4}
+    other = dose_response(cells, "E-4031", DOSES, examples=2, **given)
     assert np.array_equal(other.cells, study.cells)
     for name in (*UNITS, "example_V"):
         assert np.allclose(getattr(other, name), getattr(study, name), rtol=1e-7, atol=1e-7, equal_nan=True), name
@@ -146,13 +149,16 @@ def test_paced_cells_and_single_precision():
         (dict(t1=-5.0), r"t1 = -5.0 ms; allowed: > 0"),
         (dict(discard=9000.0), r"discard = 9000.0 ms; allowed: 0 to t1 - 2000 = 3000 ms"),
         (dict(dt=-0.1), r"dt = -0.1 ms; allowed"),
-        (dict(protocol=VoltageSteps([-80.0], [10.0])), "protocol: a voltage clamp; allowed: a stimulus, or None"),
+        (
+            dict(protocol=VoltageSteps(np.array([-80.0]), np.array([10.0]))),
+            "protocol: a voltage clamp; allowed: a stimulus, or None",
+        ),
         (dict(y0=None), "y0: not an argument of dose_response"),
         (dict(cells=KernikClancy2019()), "cells: expected a population"),
     ],
 )
 def test_wrong_arguments_are_named(cells, changed, message):
-    given = dict(cells=cells, drug="E-4031", doses=[0.0], t1=5000.0, discard=2000.0) | changed
+    given: dict[str, Any] = dict(cells=cells, drug="E-4031", doses=[0.0], t1=5000.0, discard=2000.0) | changed
     with pytest.raises(ValueError, match=message):
         dose_response(**given)
 

@@ -11,6 +11,7 @@ With --group the datasets are looked for in that group of an HDF5 recording, and
 import argparse
 import csv
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -108,11 +109,11 @@ def _read_recording(f: h5py.File, file: Path, group: str, dataset: str) -> Trace
             f"FILE = {file}: neither a jaxcardio trace nor a recording (no dataset of numbers "
             f"{group + '/' if group else ''}{dataset}; see --help for the layouts)"
         )
-    V = found[()] * _scale(file, dataset, found, {"mV": 1.0, "V": 1000.0})
+    V = np.asarray(found[()]) * _scale(file, dataset, found, {"mV": 1.0, "V": 1000.0})
     clock = place.get("t")  # pyright: ignore[reportAttributeAccessIssue]
     if isinstance(clock, h5py.Dataset):
-        return _recording(file, clock[()] * _scale(file, "t", clock, {"ms": 1.0, "s": 1000.0}), V)
-    rates = (x.attrs["sampling_rate_Hz"] for x in (found, place, f) if "sampling_rate_Hz" in x.attrs)
+        return _recording(file, np.asarray(clock[()]) * _scale(file, "t", clock, {"ms": 1.0, "s": 1000.0}), V)
+    rates: Any = (x.attrs["sampling_rate_Hz"] for x in (found, place, f) if "sampling_rate_Hz" in x.attrs)
     rate = float(next(rates, np.nan))
     if not rate > 0:
         raise ValueError(f"FILE = {file}: no dataset t, and attribute sampling_rate_Hz = {rate} Hz; allowed: > 0")

@@ -68,8 +68,8 @@ def make_cell(model: type[AbstractCell], given: argparse.Namespace) -> AbstractC
     """The cell that --variant, --set and --float32 describe."""
     if given.variant is not None and not hasattr(model, "variant"):
         raise ValueError(f"--variant = {given.variant!r}: {model.__name__} has no variants")
-    make: Callable[..., AbstractCell] = model
-    cell = make() if given.variant is None else make(variant=given.variant)
+    variant = {} if given.variant is None else {"variant": given.variant}
+    cell = model(**variant)
     known = cell.parameters()
     for name, value in assignments("--set", given.set).items():
         if name not in known:

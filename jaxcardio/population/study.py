@@ -75,9 +75,9 @@ class DoseResponse(eqx.Module):
     """What a drug did to the cells of a population that are viable at control. On the host, in numpy.
 
     A *beat* begins when V rises through `EXCITED` (-20 mV) after having been at or below `REST` (-60 mV); only what
-    happens after the discarded time counts. Biomarkers are means over the complete beats: begun and repolarised (to
-    their own APD90 level) in that time, and, where spontaneous, preceded by another, so that their rest was seen. NaN
-    where there is none.
+    happens after the discarded time counts. It has repolarised when V has come back to its APD90 level and to `REST`.
+    Biomarkers are means over the complete beats: begun and repolarised in that time, and, where spontaneous, preceded
+    by another, so that their rest was seen. NaN where there is none.
 
     Attributes:
         doses: nM, shape (doses,); the first is 0, control.
@@ -274,7 +274,9 @@ def _measure(trace: Trace, discard: float) -> dict[str, np.ndarray]:
     paced = onsets is not None
     stimuli = onsets(ts[0], ts[-1]) if paced else None
     beats = action_potentials_from(ts, V, onsets=stimuli, threshold=(REST, EXCITED), ead_rise=EAD_RISE)
-    finished = np.asarray(beats.repolarised)
+    last_rest = np.where(V <= REST, ts, -np.inf).max(axis=1, keepdims=True)
+    # A beat that begins from a poor rest can reach its own APD90 level without having come back.
+    finished = np.asarray(beats.repolarised) & (np.asarray(beats.t_upstroke) < last_rest)
     complete = finished if paced else finished & np.isfinite(beats.cycle_length)
     ok = np.asarray(trace.status) == 0
     failed = ok & ~(V[:, ts >= ts[-1] - PATIENCE] <= REST).any(axis=1)
@@ -364,7 +366,8 @@ def _read(file: h5py.File, path) -> DoseResponse:
     if file.attrs["format_version"] != FORMAT_VERSION:
         raise ValueError(f"path = {path}: format version {file.attrs['format_version']}; allowed: {FORMAT_VERSION}")
     arrays: dict[str, Any] = {name: file[name][()] for name in (*_ALSO, *UNITS)}  # pyright: ignore[reportIndexIssue]
-    return DoseResponse(**arrays, **{k: str(file.attrs[k]) for k in ("drug", "model", "settings")})
+    names: dict[str, Any] = {k: str(file.attrs[k]) for k in ("drug", "model", "settings")}
+    return DoseResponse(**arrays, **names)
 
 
 def _table(x: DoseResponse, level: float) -> str:
