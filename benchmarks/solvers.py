@@ -82,7 +82,7 @@ CASES = {
         "Aliev-Panfilov, modified", jc.models.AlievPanfilovModified, _TRAIN(-0.5, 1.0, 40.0, 5.0), 80.0, 40.0
     ),
 }
-QUICK_MODELS = ("ten_tusscher", "aliev_panfilov")
+QUICK_MODELS = ("ten_tusscher",)
 
 
 class Setting(NamedTuple):

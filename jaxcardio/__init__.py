@@ -3,6 +3,7 @@
 from . import biomarkers as biomarkers
 from . import models as models
 from . import pharmacology as pharmacology
+from . import plot as plot
 from . import population as population
 from . import protocols as protocols
 from .cell import AbstractCell as AbstractCell

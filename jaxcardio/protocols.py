@@ -35,7 +35,7 @@ class AbstractProtocol(eqx.Module):
     @property
     @abc.abstractmethod
     def kind(self) -> Kind:
-        """"current": a stimulus in pA/pF. "voltage": an ideal clamp in mV."""
+        """ "current": a stimulus in pA/pF. "voltage": an ideal clamp in mV."""
 
     @abc.abstractmethod
     def value(self, t: ArrayLike) -> Any:

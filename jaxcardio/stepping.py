@@ -63,7 +63,9 @@ def with_root_tolerance(solver, rtol, atol):
     Diffrax's default (a Newton iteration with the Jacobian frozen, which relies on rejected steps) is replaced by a full
     Newton iteration; a root finder with tolerances of its own is kept.
     """
-    if not isinstance(solver, diffrax.AbstractImplicitSolver) or isinstance(getattr(solver.root_finder, "rtol", 0), float):
+    if not isinstance(solver, diffrax.AbstractImplicitSolver) or isinstance(
+        getattr(solver.root_finder, "rtol", 0), float
+    ):
         return solver
     rtol = 1e-6 if rtol is None else rtol
     return eqx.tree_at(lambda s: s.root_finder, solver, optimistix.Newton(rtol, 1e-2 * rtol if atol is None else atol))

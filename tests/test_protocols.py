@@ -71,7 +71,15 @@ def test_a_train_delivers_its_charge(start, duration, period, amplitude):
 
 def test_right_continuity():
     steps = EXAMPLES["steps"]
-    assert [float(steps.value(t)) for t in (49.0, 50.0, 299.999, 300.0, 399.0, 400.0, 5000.0)] == [-80, -80, -80, -20, -20, 10, 10]
+    assert [float(steps.value(t)) for t in (49.0, 50.0, 299.999, 300.0, 399.0, 400.0, 5000.0)] == [
+        -80,
+        -80,
+        -80,
+        -20,
+        -20,
+        10,
+        10,
+    ]
     assert float(EXAMPLES["train"].value(10.0)) == -52.0 and float(EXAMPLES["train"].value(11.0)) == 0.0
 
 

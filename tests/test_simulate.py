@@ -40,7 +40,9 @@ def test_saved_times_are_the_ones_asked_for():
     assert jc.simulate(CELL, t1=7.3, dt=0.1, save_every=2.0).ts[-1] == 6.0
 
 
-@pytest.mark.parametrize("save", [dict(save_every=1.0), dict(save_at=np.array([2.0, 2.5, 11.0, 29.9])), dict(save_at="steps")])
+@pytest.mark.parametrize(
+    "save", [dict(save_every=1.0), dict(save_at=np.array([2.0, 2.5, 11.0, 29.9])), dict(save_at="steps")]
+)
 def test_what_is_saved_does_not_change_the_run(save):
     """Whatever block layout the saved times lead to, the same states come out (times on the grid of dt)."""
     every = jc.simulate(CELL, PACING, t1=30.0, dt=0.1, save_at="steps")
@@ -133,12 +135,28 @@ def test_population_chunks_do_not_change_the_cells(chunk):
     np.testing.assert_allclose(chunked.V, whole.V, rtol=1e-10)
 
 
+def test_a_population_continues_chunk_by_chunk_from_its_final_states():
+    cells = jc.population.sample(CELL, n=5, seed=1, spread=0.2, parameters=["g_Kr"])
+    whole = jc.population.simulate(cells, t1=20.0, dt=0.05, chunk=2)
+    first = jc.population.simulate(cells, t1=10.0, dt=0.05, chunk=2)
+    second = jc.population.simulate(cells, t0=10.0, t1=20.0, dt=0.05, chunk=3, y0=first.final_state)
+    np.testing.assert_allclose(second.V, whole.V[:, 10:], rtol=1e-10)
+
+
+def test_a_chunk_that_raises_is_not_swallowed():
+    cells = jc.population.sample(CELL, n=5, seed=1, spread=0.2, parameters=["g_Kr"])
+    with pytest.raises(ValueError, match="save_every = 99.0 ms"):
+        jc.population.simulate(cells, t1=10.0, save_every=99.0, chunk=2)
+
+
 def test_cell_i_depends_on_version_seed_and_i_alone():
     names = ["g_Kr", "g_CaL", "g_Na"]
     all_cells = jc.population.sample(CELL, n=10, seed=3, spread=0.3, parameters=names)
     some = jc.population.sample(CELL, n=4, seed=3, spread=0.3, parameters=["g_CaL"], start=5)
     assert np.array_equal(some.g_CaL, all_cells.g_CaL[5:9])
-    assert not np.array_equal(jc.population.sample(CELL, n=10, seed=4, spread=0.3, parameters=names).g_Kr, all_cells.g_Kr)
+    assert not np.array_equal(
+        jc.population.sample(CELL, n=10, seed=4, spread=0.3, parameters=names).g_Kr, all_cells.g_Kr
+    )
     # The very numbers: changing them needs a new population.sampling.VERSION.
     np.testing.assert_allclose(jc.population.factors("g_Kr", n=2, seed=0, spread=0.2), FIRST_TWO, rtol=1e-15)
 

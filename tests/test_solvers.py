@@ -130,7 +130,10 @@ def test_adaptive_error_falls_with_the_tolerance():
     cell = CASES["kernik"].cell
     run = dict(t1=10_000.0, solver=jc.RushLarsen2())
     exact = jc.simulate(cell, None, t1=10_000.0, solver=diffrax.Kvaerno5(), rtol=1e-9, atol=1e-11, outputs=["V"]).V
-    errors = [np.abs(jc.simulate(cell, None, rtol=rtol, outputs=["V"], **run).V - exact).max() for rtol in (1e-3, 1e-4, 1e-5, 1e-6)]
+    errors = [
+        np.abs(jc.simulate(cell, None, rtol=rtol, outputs=["V"], **run).V - exact).max()
+        for rtol in (1e-3, 1e-4, 1e-5, 1e-6)
+    ]
     assert all(np.diff(errors) < 0), errors
     default = jc.simulate(cell, None, outputs=["V"], **run)
     assert default.status == jc.Status.OK
@@ -210,6 +213,8 @@ def test_solvers_work_under_strict_vmap_of_their_own():
     g_Kr = cell.g_Kr * jnp.array([0.5, 1.0, 2.0])
     both = jc.simulate(cell.replace(g_Kr=g_Kr), pacing, t1=30.0, solver=jc.RushLarsen2(), dt=0.05)
     alone = [jc.simulate(cell.replace(g_Kr=g), pacing, t1=30.0, solver=jc.RushLarsen2(), dt=0.05) for g in g_Kr]
-    mapped = jax.vmap(lambda g: jc.simulate(cell.replace(g_Kr=g), pacing, t1=30.0, solver=jc.RushLarsen2(), dt=0.05).V)(g_Kr)
+    mapped = jax.vmap(lambda g: jc.simulate(cell.replace(g_Kr=g), pacing, t1=30.0, solver=jc.RushLarsen2(), dt=0.05).V)(
+        g_Kr
+    )
     np.testing.assert_allclose(both.V, jnp.stack([a.V for a in alone]), rtol=1e-11, atol=1e-11)
     np.testing.assert_allclose(both.V, mapped, rtol=1e-11, atol=1e-11)

@@ -32,7 +32,7 @@ def simulate(
 
     Args:
         cells: a population: a cell whose parameters have a leading axis.
-        protocol, t1, options: as for `jaxcardio.simulate`; every cell has its own `status`.
+        protocol, t1, options: as for `jaxcardio.simulate`; every cell has its own `status`, and may have its own `y0`.
         chunk: cells simulated together. The result does not depend on it.
         reduce: applied to the `Trace` of each chunk, e.g. to keep biomarkers and not samples; its leaves keep the leading
             axis of cells.
@@ -50,25 +50,29 @@ def simulate(
     size = min(chunk, n)
     starts = list(range(0, n, size))
 
-    def run(start: int) -> tuple[Trace, Any]:
+    y0 = options.pop("y0", None)
+    about: dict[str, Any] = {}
+
+    def run(start: int) -> Any:
         """One chunk; the last is filled up with copies of the last cell, so that one compiled program serves all."""
         index = np.minimum(np.arange(start, start + size), n - 1)
-        trace = simulate_one(member(cells, index), protocol, t1=t1, **options)
+        begin = jax.tree.map(lambda x: x[index] if np.ndim(x) else x, y0)
+        trace = simulate_one(member(cells, index), protocol, t1=t1, y0=begin, **options)
+        about.setdefault("ts", trace.ts)
+        about.setdefault("solver", trace.solver)
         kept = (trace.ys, trace.status, trace.final_state, trace.steps) if reduce is None else reduce(trace)
-        return trace, jax.tree.map(lambda x: np.asarray(x)[: n - start], kept)
+        return jax.tree.map(lambda x: np.asarray(x)[: n - start], kept)
 
     workers = os.cpu_count() if jax.default_backend() == "cpu" else 1
     with ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(run, start) for start in starts]
-        for done, future in enumerate(as_completed(futures), 1):
-            future.result()
+        for done, _ in enumerate(as_completed(futures), 1):
             report(done / len(starts))
-    joined = jax.tree.map(lambda *x: np.concatenate(x), *(future.result()[1] for future in futures))
+    joined = jax.tree.map(lambda *x: np.concatenate(x), *(future.result() for future in futures))
     if reduce is not None:
         return joined
     ys, status, final_state, steps = joined
-    like = futures[0].result()[0]
-    return Trace(like.ts, ys, status, final_state, steps, cells, protocol, like.solver)
+    return Trace(about["ts"], ys, status, final_state, steps, cells, protocol, about["solver"])
 
 
 def member(cells: AbstractCell, index) -> AbstractCell:
