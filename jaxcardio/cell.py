@@ -63,14 +63,14 @@ class AbstractCell(eqx.Module):
 
     @abc.abstractmethod
     def currents(self, y) -> Any:
-        """Every named current (pA/pF, outward positive) and flux at state `y`, a NamedTuple; `I_ion_total` is the sum."""
+        """Every named current (pA/pF, outward positive) and flux at `y`, a NamedTuple; `I_ion_total` is the sum."""
 
     @abc.abstractmethod
     def rates(self, t, y, i_stim) -> Any:
         """State-shaped tree of `Relaxation`s and derivatives (per ms) under the stimulus `i_stim` (pA/pF)."""
 
     def rates_under(self, t, y, protocol: AbstractProtocol | None = None):
-        """The rates tree under a stimulus, a voltage clamp or None: for `RatesTerm`, as `vector_field` for `ODETerm`."""
+        """The rates tree under a stimulus, a clamp or None: for `RatesTerm`, as `vector_field` is for `ODETerm`."""
         if protocol is None:
             return self.rates(t, y, 0.0)
         t = _as_float_array(t)
@@ -80,7 +80,8 @@ class AbstractCell(eqx.Module):
     def vector_field(self, t, y, args: AbstractProtocol | None = None):
         """dy/dt (per ms) for any Diffrax solver; `args` is a stimulus, a voltage clamp, or None.
 
-        Under a clamp the cell sees the command, whatever potential `y` holds, and that state follows the command's slope.
+        Under a clamp the cell sees the command, whatever potential `y` holds, and that state follows the command's
+        slope.
         """
         return derivative(self.rates_under(t, y, args), y)
 

@@ -17,7 +17,8 @@ from .stepping import is_packed, is_population, observe, over_cells, pack, term,
 from .trace import Status
 
 BLOCK = 64
-"""Most steps in a block. XLA compiles short inner loops into one function: a cell alone runs twice as fast at 64 as at 80."""
+"""Most steps in a block. XLA compiles short inner loops into one function: a cell alone runs twice as fast at 64 as at
+80."""
 
 
 class _Steps(NamedTuple):
@@ -114,7 +115,7 @@ def make_plan(protocol, ts, saved: np.ndarray, edges: np.ndarray | None, dtype) 
 def _cut_at(n: int, saved: np.ndarray) -> tuple[int, int, np.ndarray | None, np.ndarray]:
     """Cuts n steps into blocks, given the steps whose end is saved.
 
-    Returns the steps and the slots of a block, the slot of each step (see `_Blocks`), and which of all slots are wanted.
+    Returns the steps and the slots of a block, the slot of each step (see `_Blocks`), and which slots are wanted.
     Where saves come at one stride, blocks end on them and have one slot; else blocks have `BLOCK` steps.
     """
     strides = np.unique(np.diff(saved, prepend=-1))
@@ -184,7 +185,7 @@ def _collect(first, pieces, wanted):
 
 
 def _chunks(blocks: _Blocks, most: int):
-    """The blocks in at most `most` chunks of one size, so that one compiled program serves all, and the fraction done."""
+    """The blocks in at most `most` chunks of one size, so that one program serves all, and the fraction done."""
     n = len(blocks.steps.dt)
     size = -(-n // most)
     blocks = jax.tree.map(lambda x: x if n % size == 0 else np.pad(x, [(0, -n % size), (0, 0)]), blocks)
@@ -193,8 +194,8 @@ def _chunks(blocks: _Blocks, most: int):
 
 
 class _Run(eqx.Module):
-    """What stays the same from step to step, and the step. A population is mapped within each step, not around the scan:
-    so the scan is over one shared plan, and what it saves is contiguous in the cells."""
+    """What stays the same from step to step, and the step. A population is mapped within each step, not around the
+    scan: so the scan is over one shared plan, and what it saves is contiguous in the cells."""
 
     cell: AbstractCell
     solver: diffrax.AbstractSolver

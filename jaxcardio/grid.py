@@ -20,8 +20,9 @@ class Stage(NamedTuple):
 
 
 PACED_STAGES = (Stage(2.0, 0.01), Stage(10.0, 0.02), Stage(40.0, 0.1), Stage(600.0, 1 / 3), Stage(np.inf, 1.0))
-"""Fine over the upstroke, coarse in diastole: about 3000 steps a second. Tuned for `RushLarsen2` on ten Tusscher 2004 at 1 Hz
-(0.009 mV, APD90 to 0.024 ms) and Skibsbye 2016; a cell that repolarises later than 600 ms needs a longer plateau stage."""
+"""Fine over the upstroke, coarse in diastole: about 3000 steps a second. Tuned for `RushLarsen2` on ten Tusscher 2004
+at 1 Hz (0.009 mV, APD90 to 0.024 ms) and Skibsbye 2016; a cell that repolarises later than 600 ms needs a longer
+plateau stage."""
 
 
 def uniform_grid(t0: float, t1: float, dt: float, through: Sequence[np.ndarray] = ()) -> np.ndarray:

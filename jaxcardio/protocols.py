@@ -5,7 +5,7 @@ solver may step over; `simulate` puts them on its grid. Values may be traced and
 where `simulate` builds the grid itself (pass `grid=` to differentiate through times).
 """
 
-# `kind` is abstract, and a field or a property of the concrete protocols, which Equinox allows and pyright does not know.
+# `kind` is abstract, and a field or a property of the concrete protocols: Equinox allows it, pyright does not know.
 # pyright: reportIncompatibleMethodOverride=false
 
 import abc
@@ -173,7 +173,7 @@ def dynamic_restitution(
 
 
 class Segments(AbstractProtocol):
-    """Consecutive straight pieces: piece k goes from `begin[k]` to `end[k]` in `durations[k]` ms; the ends hold outside.
+    """Consecutive straight pieces: piece k goes from `begin[k]` to `end[k]` in `durations[k]` ms; ends hold outside.
 
     Steps have `begin == end`; see `VoltageSteps` and `voltage_ramp`.
     """
@@ -214,7 +214,9 @@ class Segments(AbstractProtocol):
         return float(_times(self, self.durations)[0].min())
 
 
-def VoltageSteps(voltages: ArrayLike, durations: ArrayLike, start: float = 0.0) -> Segments:
+def VoltageSteps(
+    voltages: ArrayLike | Sequence[float], durations: ArrayLike | Sequence[float], start: float = 0.0
+) -> Segments:
     """Clamp at each of `voltages` (mV) for the matching `durations` (ms); the last one holds on."""
     levels = voltages if isinstance(voltages, jax.Array) else np.asarray(voltages, float)
     lengths = durations if isinstance(durations, jax.Array) else np.asarray(durations, float)
@@ -234,7 +236,8 @@ def voltage_ramp(V0: float, V1: float, duration: float, start: float = 0.0) -> S
 class Sampled(AbstractProtocol):
     """A recorded command: `samples` at ascending `ts` (ms), straight lines between; the ends hold outside.
 
-    A voltage jump of the recording is a steep line of one sampling interval; give `jumps` (ms) to put times on the grid.
+    A voltage jump of the recording is a steep line of one sampling interval; give `jumps` (ms) to put times on the
+    grid.
     """
 
     ts: Number

@@ -1,4 +1,4 @@
-"""simulate(): one cell or a population, any Diffrax solver, fixed or adaptive steps, protocol edges never stepped over."""
+"""simulate(): one cell or a population, any Diffrax solver, fixed or adaptive steps, no protocol edge stepped over."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -49,9 +49,10 @@ def simulate(
 ) -> Trace:
     """Runs a cell, or a population (a cell whose parameters have a leading axis), from t0 to t1.
 
-    Steps: give `dt` (fixed, ms), or `grid` (times in ms to step to, e.g. `paced_grid`), or `rtol`/`atol` (adaptive). With none
-    of them a solver with an error estimate adapts at `DEFAULT_RTOL`; one without takes steps of `DEFAULT_DT`. Edges of the
-    protocol and saved times are put on the grid, or adaptive steps are clipped there. A run computes in the dtype of the cell.
+    Steps: give `dt` (fixed, ms), or `grid` (times in ms to step to, e.g. `paced_grid`), or `rtol`/`atol` (adaptive).
+    With none of them a solver with an error estimate adapts at `DEFAULT_RTOL`; one without takes steps of `DEFAULT_DT`.
+    Edges of the protocol and saved times are put on the grid, or adaptive steps are clipped there. A run computes in
+    the dtype of the cell.
 
     Args:
         cell: what to run.
@@ -59,9 +60,10 @@ def simulate(
         t1, t0: end and start, ms; t1 > t0.
         solver: any Diffrax solver; default `RushLarsen()`.
         dt: longest step, ms.
-        grid: ascending times from t0 to t1, ms. May be traced (to differentiate through times); then every step is saved and
-            the edges must be on it.
-        rtol, atol: tolerances of an adaptive run; atol defaults to rtol / 100. Values out of float32's reach are refused.
+        grid: ascending times from t0 to t1, ms. May be traced (to differentiate through times); then every step is
+            saved and the edges must be on it.
+        rtol, atol: tolerances of an adaptive run; atol defaults to rtol / 100. Values out of float32's reach are
+            refused.
         save_every: interval of saved samples, ms (default 1).
         save_at: times to save, ms, or "steps" for every step; instead of `save_every`.
         outputs: names of states and currents to save; default every state.
@@ -160,8 +162,8 @@ def _check_step(dt, protocol):
 def _check_adjoint(adjoint):
     if isinstance(adjoint, diffrax.BacksolveAdjoint):
         raise ValueError(
-            "adjoint = BacksolveAdjoint: integrating these stiff cells backwards in time is unstable and its gradients are "
-            "wrong; allowed: RecursiveCheckpointAdjoint (reverse), ForwardMode or DirectAdjoint (forward)"
+            "adjoint = BacksolveAdjoint: integrating these stiff cells backwards in time is unstable and its gradients "
+            "are wrong; allowed: RecursiveCheckpointAdjoint (reverse), ForwardMode or DirectAdjoint (forward)"
         )
 
 
@@ -182,8 +184,8 @@ def _tolerances(rtol, atol, dtype, t1) -> tuple[float, float]:
             )
         if np.spacing(np.float32(t1)) > 1e-3:
             raise ValueError(
-                f"t1 = {t1} ms; allowed for an adaptive float32 run: <= 8192 ms, beyond which time itself is too coarse. "
-                "Use float64, or fixed steps (dt= or grid=)"
+                f"t1 = {t1} ms; allowed for an adaptive float32 run: <= 8192 ms, beyond which time itself is too "
+                "coarse. Use float64, or fixed steps (dt= or grid=)"
             )
     return rtol, atol
 

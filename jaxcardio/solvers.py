@@ -19,7 +19,7 @@ from .relaxation import derivative, is_relaxation
 
 
 class RatesTerm(diffrax.AbstractTerm):
-    """The term for Rush-Larsen solvers: `RatesTerm(cell.rates_under)`, as `diffrax.ODETerm(cell.vector_field)` is for others.
+    """The term for Rush-Larsen solvers: `RatesTerm(cell.rates_under)`, as `ODETerm(cell.vector_field)` is for others.
 
     Args:
         rates: (t, y, args) -> state-shaped tree of `Relaxation`s and derivatives (per ms).
@@ -58,7 +58,7 @@ class Exponential(Advance):
         return (self.steady - x) * one_minus_exp(self.rate * elapsed)
 
     def extrapolated(self, before: "Exponential", per_ms, dt) -> "Exponential":
-        """rate and rate * steady carried on to the middle of the step; frozen where the rate would fall by half or more.
+        """rate and rate * steady carried on to the middle of the step; frozen where the rate would at least halve.
 
         That limit keeps the rate positive and the gate bounded across jumps of tau; it never acts on smooth rates once
         the step resolves them, so the order is kept.
@@ -117,8 +117,8 @@ class AbstractRushLarsen(diffrax.AbstractSolver):
 class RushLarsen(AbstractRushLarsen):
     """First-order Rush-Larsen: gates exactly with frozen coefficients, other states by forward Euler.
 
-    Rush S & Larsen H, IEEE Trans Biomed Eng 1978;25:389-392. Fixed steps only (no error estimate). In float32 the sums are
-    compensated, so that increments smaller than one unit in the last place of a slow concentration are not lost.
+    Rush S & Larsen H, IEEE Trans Biomed Eng 1978;25:389-392. Fixed steps only (no error estimate). In float32 the sums
+    are compensated, so that increments smaller than one unit in the last place of a slow concentration are not lost.
     """
 
     term_structure: ClassVar = RatesTerm
@@ -143,12 +143,12 @@ class RushLarsen(AbstractRushLarsen):
 class RushLarsen2(AbstractRushLarsen, diffrax.AbstractAdaptiveSolver):
     """Second-order Rush-Larsen with extrapolated coefficients: order two for one evaluation a step.
 
-    The coefficients a = 1/tau and b = steady/tau of each gate, and the derivative of every other state, are extrapolated to
-    the middle of the step from the previous one (variable-step Adams-Bashforth weights), cf. Perego M & Veneziani A,
-    Electron Trans Numer Anal 2009;35:234-256. Any sequence of steps is allowed. After an edge the memory is dropped and one
-    first-order step taken. The difference from first order is the error estimate for adaptive steps; on a restart, where it
-    would be zero, the whole increment stands in for it, so that an adaptive run starts anew with a small step. In float32
-    the sums are compensated.
+    The coefficients a = 1/tau and b = steady/tau of each gate, and the derivative of every other state, are
+    extrapolated to the middle of the step from the previous one (variable-step Adams-Bashforth weights), cf. Perego M &
+    Veneziani A, Electron Trans Numer Anal 2009;35:234-256. Any sequence of steps is allowed. After an edge the memory
+    is dropped and one first-order step taken. The difference from first order is the error estimate for adaptive steps;
+    on a restart, where it would be zero, the whole increment stands in for it, so that an adaptive run starts anew with
+    a small step. In float32 the sums are compensated.
     """
 
     term_structure: ClassVar = RatesTerm

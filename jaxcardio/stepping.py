@@ -57,11 +57,11 @@ def over_cells(function, cell, y0):
     return jax.vmap(function, in_axes=(cell.population_axes(), jax.tree.map(lambda x: 0 if jnp.ndim(x) else None, y0)))
 
 
-def with_root_tolerance(solver, rtol, atol):
+def with_root_tolerance(solver: diffrax.AbstractSolver, rtol, atol) -> diffrax.AbstractSolver:
     """On a fixed grid an implicit solver has no step-size controller to take its root finder's tolerances from.
 
-    Diffrax's default (a Newton iteration with the Jacobian frozen, which relies on rejected steps) is replaced by a full
-    Newton iteration; a root finder with tolerances of its own is kept.
+    Diffrax's default (a Newton iteration with the Jacobian frozen, which relies on rejected steps) is replaced by a
+    full Newton iteration; a root finder with tolerances of its own is kept.
     """
     if not isinstance(solver, diffrax.AbstractImplicitSolver) or isinstance(
         getattr(solver.root_finder, "rtol", 0), float

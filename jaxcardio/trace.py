@@ -35,7 +35,9 @@ class Status(enum.IntEnum):
 
 MESSAGES = {
     Status.OK: "ok",
-    Status.NON_FINITE: "a state became infinite or NaN: the step is too long for this cell, or its parameters are not viable",
+    Status.NON_FINITE: (
+        "a state became infinite or NaN: the step is too long for this cell, or its parameters are not viable"
+    ),
     Status.STEP_LIMIT: "max_steps was reached: allow more steps or loosen rtol",
     Status.SOLVER_FAILED: "the solver's nonlinear solve or step-size control failed: loosen rtol, or use a shorter dt",
 }
@@ -122,7 +124,7 @@ class Trace(eqx.Module):
 
     @staticmethod
     def load(path) -> "Trace":
-        """Reads what `save` wrote. A file that is truncated, foreign or of another version is a ValueError that says so."""
+        """Reads what `save` wrote. A file truncated, foreign or of another version is a ValueError that says so."""
         try:
             with h5py.File(path, "r") as file:
                 return _read(file, path)
@@ -224,7 +226,7 @@ def _dataset(item: Any) -> np.ndarray:
 
 
 def outputs_type(names: tuple[str, ...], cell: AbstractCell) -> type:
-    """The NamedTuple of the saved quantities: the cell's own state when all of it is saved, else one made for the names."""
+    """The NamedTuple of the saved quantities: the cell's own state when all of it is saved, else one of the names."""
     state = type(cell.initial_state())
     return state if names == state._fields else _named_outputs(names)
 

@@ -1,6 +1,6 @@
 """The cells and protocols that several tests share."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +9,9 @@ import jaxcardio as jc
 
 
 class Case(NamedTuple):
-    """A cell, its usual stimulus, and a stretch of its action potential that crosses no jump of a rate (ms, or t.u.)."""
+    """A cell, its usual stimulus, and a stretch of its action potential without jumps of a rate (ms, or t.u.)."""
 
-    cell: jc.AbstractCell
+    cell: Any
     pacing: jc.protocols.PulseTrain
     smooth: tuple[float, float]
     steps: tuple[float, ...]

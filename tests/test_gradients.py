@@ -14,15 +14,15 @@ CONDUCTANCES = tuple(CELL.conductances.values())
 
 
 def _one_beat(scales, **how):
-    """A smooth scalar of one whole beat: the mean potential over 400 ms, as a function of twelve conductance factors."""
+    """A smooth scalar of one whole beat: the mean potential over 400 ms, a function of twelve conductance factors."""
     values = {n: CELL.parameters()[n].value * s for n, s in zip(CONDUCTANCES, scales, strict=True)}
     trace = jc.simulate(CELL.replace(**values), PACING, t1=400.0, save_every=2.0, outputs=["V"], **how)
     return jnp.mean(trace.V)
 
 
 def _central(f, x, h):
-    """Central difference small enough to stay on one smooth piece: with fixed steps the frozen-gate switches of the model
-    fall on one step or the next, so the computed function has small jumps, which are in no derivative of it."""
+    """Central difference small enough to stay on one smooth piece: with fixed steps the frozen-gate switches of the
+    model fall on one step or the next, so the computed function has small jumps, which are in no derivative of it."""
     return float((f(x + h) - f(x - h)) / (2 * h))
 
 

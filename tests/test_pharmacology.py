@@ -54,7 +54,7 @@ class TestHillBlock:
         np.testing.assert_allclose(value, x / (1 + x), rtol=1e-10)
         np.testing.assert_allclose(d_c, hill * x / (1 + x) ** 2 / c, rtol=1e-10)
         np.testing.assert_allclose(d_ic50, -hill * x / (1 + x) ** 2 / ic50, rtol=1e-10)
-        np.testing.assert_allclose(d_hill, x / (1 + x) ** 2 * math.log(c / ic50), rtol=1e-10, atol=1e-30)
+        np.testing.assert_allclose(d_hill, x / (1 + x) ** 2 * math.log(c / ic50), rtol=1e-10, atol=1e-15)
 
     @quick
     @given(ic50s, hills)

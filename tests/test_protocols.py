@@ -1,5 +1,7 @@
 """Claims about protocols: values and edges agree, they compose, they survive JSON, and they refuse nonsense."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +30,7 @@ def test_between_edges_the_value_is_one_straight_line(name):
     """The edges are all the places where something happens: between two of them four points lie on a line."""
     protocol = EXAMPLES[name]
     times = np.concatenate([[0.0], protocol.edges(0.0, 900.0), [900.0]])
-    for a, b in zip(times[:-1], times[1:], strict=True):
+    for a, b in itertools.pairwise(times):
         t = a + (b - a) * np.array([0.01, 0.3, 0.7, 0.99])
         v = np.asarray(protocol.value(t), float)
         np.testing.assert_allclose(np.interp(t, t[[0, -1]], v[[0, -1]]), v, atol=1e-9)
@@ -48,6 +50,7 @@ def test_json_round_trip(name):
     protocol = EXAMPLES[name]
     back = P.from_json(P.to_json(protocol))
     t = np.linspace(0.0, 900.0, 1001)
+    assert back is not None
     assert P.to_json(back) == P.to_json(protocol) and back.kind == protocol.kind
     np.testing.assert_array_equal(back.value(t), protocol.value(t))
     np.testing.assert_array_equal(back.edges(0.0, 900.0), protocol.edges(0.0, 900.0))
@@ -109,7 +112,10 @@ def test_the_value_is_differentiable_in_amplitude_and_level():
         (lambda: P.PulseTrain(-52.0, 5.0, 3.0), "period = 3.0 ms; allowed: > duration = 5.0 ms"),
         (lambda: P.PulseTrain(np.nan, 1.0, 300.0), "amplitude = nan pA/pF; allowed: finite"),
         (lambda: P.PulseTrain(-52.0, 1.0, 300.0, count=0), "count = 0 pulses; allowed: >= 1"),
-        (lambda: P.Pulses(-52.0, 1.0, [10.0, 5.0]), r"times = .* ms; allowed: finite, ascending and more than duration"),
+        (
+            lambda: P.Pulses(-52.0, 1.0, [10.0, 5.0]),
+            r"times = .* ms; allowed: finite, ascending and more than duration",
+        ),
         (lambda: P.Pulses(-52.0, 1.0, [10.0, 10.5]), "more than duration = 1.0 ms apart"),
         (lambda: P.VoltageSteps([-80.0, 0.0], [10.0]), r"voltages .* durations .*shapes \(2,\) and \(1,\)"),
         (lambda: P.VoltageSteps([-80.0, 0.0], [10.0, -1.0]), "durations = .* ms; allowed: each > 0"),
@@ -118,7 +124,10 @@ def test_the_value_is_differentiable_in_amplitude_and_level():
         (lambda: P.Sampled([0.0, 1.0], [0.0, 0.0, 0.0]), r"got shapes .*3,"),
         (lambda: P.s1_s2(-52.0, 1.0, 400.0, 3, 0.5), "s2_interval = 0.5 ms; allowed: > duration = 1.0 ms"),
         (lambda: P.dynamic_restitution(-52.0, 1.0, [500.0, 0.5], 2), "periods = .* ms; allowed: each > duration"),
-        (lambda: P.Plus(P.Constant(0.0), P.Constant(0.0, "current")), "cannot combine a voltage protocol with a current"),
+        (
+            lambda: P.Plus(P.Constant(0.0), P.Constant(0.0, "current")),
+            "cannot combine a voltage protocol with a current",
+        ),
         (lambda: P.from_json("{"), "not JSON"),
         (lambda: P.from_json('{"type": "Sine"}'), "type 'Sine'; allowed: Constant"),
         (lambda: P.from_json('{"type": "PulseTrain", "amplitude": 1}'), "protocol: .*missing"),

@@ -1,5 +1,7 @@
 """Claims about `simulate`: edges, saved times, populations, failures, files, compilation, and what it refuses."""
 
+from typing import Any
+
 import diffrax
 import h5py
 import jax
@@ -11,6 +13,7 @@ from cases import CASES
 import jaxcardio as jc
 
 CELL, PACING, _, _ = CASES["ten_tusscher"]
+TenTusscher: Any = jc.models.TenTusscher2004
 
 
 # --- times ---------------------------------------------------------------------------------------------------------
@@ -69,7 +72,8 @@ def test_outputs_name_states_and_currents():
 
 def test_a_clamp_holds_the_potential_and_shows_its_new_value_at_an_edge():
     clamp = jc.protocols.VoltageSteps([-80.0, -20.0, -80.0], [5.0, 5.0, 5.0])
-    for how in (dict(dt=0.05), dict(solver=diffrax.Kvaerno3(), rtol=1e-6)):
+    ways: list[dict[str, Any]] = [dict(dt=0.05), dict(solver=diffrax.Kvaerno3(), rtol=1e-6)]
+    for how in ways:
         trace = jc.simulate(CELL, clamp, t1=14.0, **how)
         assert np.array_equal(trace.V, np.repeat([-80.0, -20.0, -80.0], 5))
     current = jc.simulate(CELL, clamp, t1=14.0, dt=0.05, outputs=["I_K1"]).ys.I_K1
@@ -145,7 +149,7 @@ def test_a_population_continues_chunk_by_chunk_from_its_final_states():
 
 def test_a_chunk_that_raises_is_not_swallowed():
     cells = jc.population.sample(CELL, n=5, seed=1, spread=0.2, parameters=["g_Kr"])
-    with pytest.raises(ValueError, match="save_every = 99.0 ms"):
+    with pytest.raises(ValueError, match=r"save_every = 99.0 ms"):
         jc.population.simulate(cells, t1=10.0, save_every=99.0, chunk=2)
 
 
@@ -180,7 +184,12 @@ def test_other_values_do_not_compile_anew():
     pulse = jc.protocols.PulseTrain(-0.5, 1.0, 50.0, 5.0)
     other = jc.protocols.PulseTrain(-0.6, 2.0, 40.0, 3.0)
     y1 = Counting().initial_state()._replace(v=jnp.array(0.1))
-    for how in (dict(dt=0.05), dict(solver=jc.RushLarsen2(), rtol=1e-5), dict(solver=diffrax.Kvaerno3(), rtol=1e-5)):
+    ways: list[dict[str, Any]] = [
+        dict(dt=0.05),
+        dict(solver=jc.RushLarsen2(), rtol=1e-5),
+        dict(solver=diffrax.Kvaerno3(), rtol=1e-5),
+    ]
+    for how in ways:
         jc.simulate(Counting(), pulse, t1=60.0, **how)
         traced = count
         assert traced > 0
@@ -191,12 +200,17 @@ def test_other_values_do_not_compile_anew():
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
+def _load(path) -> Any:
+    """The trace in a file, with a cell of any model."""
+    return jc.Trace.load(path)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_trace_survives_its_file(case, tmp_path):
     cell, pacing, _, _ = CASES[case]
     trace = jc.simulate(cell, pacing, t1=20.0, dt=0.01)
     trace.save(tmp_path / "run.h5")
-    back = jc.Trace.load(tmp_path / "run.h5")
+    back = _load(tmp_path / "run.h5")
     assert type(back.cell) is type(cell) and back.solver == trace.solver
     assert back.ys._fields == trace.ys._fields
     for name in trace.ys._fields:
@@ -210,10 +224,10 @@ def test_a_trace_survives_its_file(case, tmp_path):
 
 
 def test_variants_held_states_populations_and_selections_survive(tmp_path):
-    cell = jc.hold(jc.models.TenTusscher2004("endo", g_Kr=[0.1, 0.2]), "K_i")
+    cell = jc.hold(TenTusscher("endo", g_Kr=[0.1, 0.2]), "K_i")
     trace = jc.simulate(cell, None, t1=5.0, dt=0.05, outputs=["I_Kr", "V"])
     trace.save(tmp_path / "run.h5")
-    back = jc.Trace.load(tmp_path / "run.h5")
+    back = _load(tmp_path / "run.h5")
     assert back.cell.held == ("K_i",) and back.cell.cell.variant == "endo"
     assert back.V.shape == (2, 6) and set(back.ys._fields) == {"I_Kr", "V"}
     assert np.array_equal(jc.simulate(back.cell, None, t1=5.0, dt=0.05).V, trace.V)
@@ -256,7 +270,7 @@ P = jc.protocols
     [
         (lambda: CELL.replace(g_Kt=1.0), "no parameter named 'g_Kt'; did you mean .*g_Kr"),
         (lambda: CELL.replace(g_Kr=np.ones((2, 2))), r"parameter g_Kr: expected .* got shape \(2, 2\)"),
-        (lambda: jc.models.TenTusscher2004("atrial"), "variant = 'atrial'; allowed: M, epi, endo"),
+        (lambda: TenTusscher("atrial"), "variant = 'atrial'; allowed: M, epi, endo"),
         (lambda: jc.models.TenTusscher2004(g_nope=1.0), "no parameter named 'g_nope'"),
         (lambda: jc.hold(CELL, "Ki"), "no state named 'Ki'; did you mean .*K_i"),
         (lambda: jc.simulate(CELL, t1=10.0, dt=-0.1), r"dt = -0.1 ms; allowed: .*> 0"),
@@ -265,8 +279,14 @@ P = jc.protocols
         (lambda: jc.simulate(CELL, t1=0.0), r"t1 = 0.0 ms; allowed: > t0 = 0.0 ms"),
         (lambda: jc.simulate(CELL, t1=-5.0), r"t1 = -5.0 ms"),
         (lambda: jc.simulate(CELL, t1=np.inf), r"t1 = inf ms; allowed: finite"),
-        (lambda: jc.simulate(CELL, t1=5.0, y0=CELL.initial_state()._replace(m=jnp.nan)), r"y0.m = nan 1; allowed: finite"),
-        (lambda: jc.simulate(CELL, t1=5.0, y0=CELL.initial_state()._replace(m=jnp.ones((2, 2)))), r"y0.m: .*shape \(2, 2\)"),
+        (
+            lambda: jc.simulate(CELL, t1=5.0, y0=CELL.initial_state()._replace(m=jnp.nan)),
+            r"y0.m = nan 1; allowed: finite",
+        ),
+        (
+            lambda: jc.simulate(CELL, t1=5.0, y0=CELL.initial_state()._replace(m=jnp.ones((2, 2)))),
+            r"y0.m: .*shape \(2, 2\)",
+        ),
         (lambda: jc.simulate(CELL, t1=5.0, y0=jnp.zeros(17)), "y0: expected TenTusscherState"),
         (lambda: jc.simulate(CELL, t1=5.0, dt=0.1, grid=np.arange(6.0)), "dt = 0.1 ms and grid: give one"),
         (lambda: jc.simulate(CELL, t1=5.0, grid=np.array([0.0, 2.0, 1.0, 5.0])), "grid: expected strictly ascending"),
@@ -274,11 +294,20 @@ P = jc.protocols
         (lambda: jc.simulate(CELL, t1=5.0, rtol=1e-5), "RushLarsen has no error estimate; give dt"),
         (lambda: jc.simulate(CELL, t1=5.0, solver=jc.RushLarsen2(), rtol=-1.0), "rtol = -1.0; allowed: > 0"),
         (lambda: jc.simulate(CELL, t1=5.0, dt=0.1, rtol=1e-5), "tolerances are for adaptive runs"),
-        (lambda: jc.simulate(CELL, t1=5.0, save_every=9.0), r"save_every = 9.0 ms; allowed: 0 < save_every <= .* 5.0 ms"),
+        (
+            lambda: jc.simulate(CELL, t1=5.0, save_every=9.0),
+            r"save_every = 9.0 ms; allowed: 0 < save_every <= .* 5.0 ms",
+        ),
         (lambda: jc.simulate(CELL, t1=5.0, save_at=[3.0, 9.0]), r"save_at: .*within \[0.0, 5.0\] ms"),
         (lambda: jc.simulate(CELL, t1=5.0, outputs=["I_Kx"]), "no state or current named 'I_Kx'; did you mean"),
-        (lambda: jc.simulate(jc.astype(CELL, jnp.float32), t1=5.0, solver=jc.RushLarsen2(), rtol=1e-8), "rtol = 1e-08; allowed in float32: >= 1e-05"),
-        (lambda: jc.simulate(jc.astype(CELL, jnp.float32), t1=5e4, solver=jc.RushLarsen2()), "t1 = 50000.0 ms; allowed for an adaptive float32"),
+        (
+            lambda: jc.simulate(jc.astype(CELL, jnp.float32), t1=5.0, solver=jc.RushLarsen2(), rtol=1e-8),
+            "rtol = 1e-08; allowed in float32: >= 1e-05",
+        ),
+        (
+            lambda: jc.simulate(jc.astype(CELL, jnp.float32), t1=5e4, solver=jc.RushLarsen2()),
+            "t1 = 50000.0 ms; allowed for an adaptive float32",
+        ),
         (lambda: CELL.replace(g_Kr=[1.0, 2.0], g_Na=[1.0, 2.0, 3.0]).population_size(), "different lengths"),
         (lambda: jc.population.sample(CELL, n=0, seed=0, spread=0.2, parameters=["g_Kr"]), "n = 0 cells; allowed"),
         (lambda: jc.population.sample(CELL, n=3, seed=0, spread=1.5, parameters=["g_Kr"]), "spread = 1.5; allowed"),

@@ -1,5 +1,7 @@
 """Claims about the Rush-Larsen solvers: their order, what they conserve, and that Diffrax can drive them."""
 
+from typing import Any
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ def test_order_of_convergence(name, solver, low, high):
     """On a stretch of the action potential without jumps of a rate the error falls with the solver's order."""
     cell, pacing, (t0, t1), steps = CASES[name]
     start = jc.simulate(cell, pacing, t1=t0, solver=jc.RushLarsen2(), dt=steps[-1], save_every=t0).final_state
-    run = dict(t0=t0, t1=t1, y0=start, save_every=(t1 - t0) / 20)
+    run: dict[str, Any] = dict(t0=t0, t1=t1, y0=start, save_every=(t1 - t0) / 20)
     exact = jc.simulate(cell, pacing, solver=jc.RushLarsen2(), dt=steps[-1] / 16, **run).V
     errors = [rms(jc.simulate(cell, pacing, solver=solver, dt=dt, **run).V - exact) for dt in steps]
     assert low <= slope(steps, errors) <= high
@@ -25,7 +27,7 @@ def test_order_of_convergence(name, solver, low, high):
 def test_second_order_holds_over_a_whole_beat_with_edges():
     """A restart after each stimulus edge costs no order."""
     cell, pacing, _, _ = CASES["ten_tusscher"]
-    run = dict(t1=400.0, solver=jc.RushLarsen2(), save_every=20.0)
+    run: dict[str, Any] = dict(t1=400.0, solver=jc.RushLarsen2(), save_every=20.0)
     exact = jc.simulate(cell, pacing, dt=0.000625, **run).V
     steps = (0.02, 0.01, 0.005)
     errors = [rms(jc.simulate(cell, pacing, dt=dt, **run).V - exact) for dt in steps]
@@ -38,7 +40,7 @@ def test_second_order_holds_on_a_ragged_grid():
     start = jc.simulate(cell, pacing, t1=t0, solver=jc.RushLarsen2(), dt=0.005, save_every=t0).final_state
     rng = np.random.default_rng(0)
     grid = np.concatenate([[t0], np.sort(rng.uniform(t0, t1, 500)), [t1]])
-    run = dict(t0=t0, t1=t1, y0=start, solver=jc.RushLarsen2(), save_every=t1 - t0)
+    run: dict[str, Any] = dict(t0=t0, t1=t1, y0=start, solver=jc.RushLarsen2(), save_every=t1 - t0)
     exact = jc.simulate(cell, pacing, dt=0.001, **run).V[-1]
     errors = []
     for _ in range(4):
@@ -77,6 +79,7 @@ def test_diffeqsolve_drives_the_solver_to_the_same_answer(solver):
         saveat=diffrax.SaveAt(ts=jnp.arange(41.0)),
         max_steps=None,
     )
+    assert theirs.ys is not None
     np.testing.assert_allclose(theirs.ys.V, ours.V, atol=1e-9, rtol=0)
 
 
@@ -98,11 +101,12 @@ def test_any_diffrax_solver_takes_the_bare_vector_field():
         max_steps=200_000,
     )
     ours = jc.simulate(cell, pacing, t1=30.0, solver=jc.RushLarsen2(), dt=0.002)
+    assert solution.ys is not None
     assert solution.ys.V[-1] == pytest.approx(float(ours.V[-1]), abs=0.01)
 
 
 def test_dense_output_is_the_steps_own_formula():
-    """Between steps the solution is as accurate as at them, even where a gate is a hundred times faster than the step."""
+    """Between steps the solution is as accurate as at them, even where a gate is 100 times faster than the step."""
     cell, pacing, (t0, t1), _ = CASES["ten_tusscher"]
     start = jc.simulate(cell, pacing, t1=t0, solver=jc.RushLarsen2(), dt=0.005, save_every=t0).final_state
     times = t0 + 0.1 * np.arange(451)
@@ -119,16 +123,17 @@ def test_dense_output_is_the_steps_own_formula():
     )
     exact = jc.simulate(cell, None, t0=t0, t1=t1, y0=start, solver=jc.RushLarsen2(), dt=0.005, save_at=times)
     at_a_step = np.arange(451) % 5 == 0
+    assert solution.ys is not None
     for state in ("V", "m", "f", "Ca_i"):
         error = np.abs(getattr(solution.ys, state) - getattr(exact.ys, state))
         assert error[~at_a_step].max() <= 1.2 * error[at_a_step].max()
-    assert solution.evaluate(t0 + 0.3).V == pytest.approx(float(solution.ys.V[3]), abs=1e-9)
+    assert float(solution.evaluate(t0 + 0.3).V) == pytest.approx(float(solution.ys.V[3]), abs=1e-9)
 
 
 def test_adaptive_error_falls_with_the_tolerance():
-    """Kernik, spontaneous, 10 s: monotone over three decades, at most 1 mV (that is, 0.03 ms of timing) at the default."""
+    """Kernik, spontaneous, 10 s: monotone over three decades, at most 1 mV (0.03 ms of timing) at the default."""
     cell = CASES["kernik"].cell
-    run = dict(t1=10_000.0, solver=jc.RushLarsen2())
+    run: dict[str, Any] = dict(t1=10_000.0, solver=jc.RushLarsen2())
     exact = jc.simulate(cell, None, t1=10_000.0, solver=diffrax.Kvaerno5(), rtol=1e-9, atol=1e-11, outputs=["V"]).V
     errors = [
         np.abs(jc.simulate(cell, None, rtol=rtol, outputs=["V"], **run).V - exact).max()
@@ -146,7 +151,7 @@ def test_paced_grid_is_accurate_at_few_steps():
     t1 = 2000.0
     grid = jc.paced_grid(pacing, t1)
     assert len(grid) - 1 <= 4000 * t1 / 1000
-    run = dict(t1=t1, solver=jc.RushLarsen2())
+    run: dict[str, Any] = dict(t1=t1, solver=jc.RushLarsen2())
     fine = jc.simulate(cell, pacing, dt=0.002, **run)
     coarse = jc.simulate(cell, pacing, grid=grid, **run)
     phase = (fine.ts - 10.0) % 1000.0
@@ -170,7 +175,7 @@ def _apd90(trace):
 def test_float32_keeps_slow_concentrations():
     """20 beats at 1 Hz, default settings: APD90 within 0.1 ms, K_i and Na_i within 1 % of their motion, of float64."""
     cell, pacing, _, _ = CASES["ten_tusscher"]
-    run = dict(t1=20_000.0, outputs=["V", "K_i", "Na_i"])
+    run: dict[str, Any] = dict(t1=20_000.0, outputs=["V", "K_i", "Na_i"])
     double = jc.simulate(cell, pacing, **run)
     single = jc.simulate(jc.astype(cell, jnp.float32), pacing, **run)
     assert single.V.dtype == jnp.float32
@@ -190,7 +195,7 @@ def test_without_compensation_float32_loses_potassium():
             return None
 
     cell, pacing, _, _ = CASES["ten_tusscher"]
-    run = dict(t1=2000.0, outputs=["K_i"])
+    run: dict[str, Any] = dict(t1=2000.0, outputs=["K_i"])
     exact = jc.simulate(cell, pacing, **run).ys.K_i
     single = jc.astype(cell, jnp.float32)
     motion = float(np.ptp(exact))
@@ -203,7 +208,7 @@ def test_without_compensation_float32_loses_potassium():
 
 
 def test_backsolve_is_refused():
-    with pytest.raises(ValueError, match="BacksolveAdjoint.*unstable"):
+    with pytest.raises(ValueError, match=r"BacksolveAdjoint.*unstable"):
         jc.simulate(CASES["kernik"].cell, t1=1.0, adjoint=diffrax.BacksolveAdjoint())
 
 

@@ -1,4 +1,6 @@
-"""Every reference trace, from independent implementations integrated to 1e-12: potentials, biomarkers, clamp currents."""
+"""Every reference trace, from independent implementations run to 1e-12: potentials, biomarkers, clamp currents."""
+
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,6 +17,11 @@ FINE = 12.0
 """How long after each onset every step is saved, ms: the upstroke needs it."""
 
 slow = pytest.mark.slow
+
+
+def _open(path) -> Any:
+    """The HDF5 file, whose groups and datasets only their names tell apart."""
+    return h5py.File(path)
 
 
 def _pulses(period, start=10.0):
@@ -80,7 +87,7 @@ def test_ten_tusscher_paced(references, group):
     """20 s at each cycle length and scenario; the capture pattern at 300 ms (2:1) included."""
     period, changes = TT_CASES[group]
     pacing = _pulses(period)
-    with h5py.File(references / "ten_tusscher_2004.h5") as file:
+    with _open(references / "ten_tusscher_2004.h5") as file:
         f = file[group]
         first_t, last_t, up_t = f["first_t"][()], f["last_t"][()], f["upstroke_t"][()]
         last_t = last_t if last_t[0] > first_t[-1] - 1 else last_t + 20_000.0 - last_t[-1]
@@ -112,7 +119,7 @@ def test_skibsbye_paced(references, group):
     pacing = jc.protocols.PulseTrain(-575.0 / 50.0, 2.0, period, 0.0)
     t1 = n_beats * period
     y0 = SKIBSBYE.resting_state_2014() if from_2014 else None
-    with h5py.File(references / "skibsbye_2016.h5") as file:
+    with _open(references / "skibsbye_2016.h5") as file:
         f = file[group]
         last_t = f["last_t"][()]
         last_t = last_t if last_t[-1] > t1 - 1.5 else last_t - last_t[0] + t1 - period
@@ -135,9 +142,9 @@ KERNIK_CASES = {
 @slow
 @pytest.mark.parametrize("group", KERNIK_CASES)
 def test_kernik(references, group):
-    """Spontaneous (also after a minute), under E-4031, and paced: away from the 6 ms of each upstroke, and beat by beat."""
+    """Spontaneous (also after a minute), under E-4031, paced: away from the 6 ms of each upstroke, and beat by beat."""
     cell, protocol, offset = KERNIK_CASES[group]
-    with h5py.File(references / "kernik_clancy_2019.h5") as file:
+    with _open(references / "kernik_clancy_2019.h5") as file:
         f = file[group]
         t, V_ref = f["t"][()], f["states"][:, 0]
         table = f["biomarkers"]
@@ -171,7 +178,7 @@ def test_kernik_voltage_clamp(references, group, temperature, every):
     """Hold, then 18 steps: total and six currents to 1e-6 of each current's range, and the final states."""
     cell = KERNIK.replace(temperature=temperature)
     names = ["I_ion_total", "I_K1", "I_Kr", "I_Ks", "I_CaL", "I_Na", "I_f"]
-    with h5py.File(references / "kernik_clancy_2019.h5") as file:
+    with _open(references / "kernik_clancy_2019.h5") as file:
         f = file[group]
         hold = jc.protocols.VoltageSteps([-80.0], [10_000.0])
         held = jc.simulate(cell, hold, t1=10_000.0, solver=jc.RushLarsen2(), dt=0.02, save_every=10_000.0)
@@ -206,7 +213,7 @@ def test_aliev_panfilov(references, group):
     """Dimensionless potential to 1e-4 everywhere (0.01 mV on the 1996 scale of 100 mV), durations to 0.005 t.u."""
     cell, period = AP_CASES[group]
     pacing = None if period is None else jc.protocols.PulseTrain(-0.5, 1.0, period, 5.0)
-    with h5py.File(references / "aliev_panfilov.h5") as file:
+    with _open(references / "aliev_panfilov.h5") as file:
         f = file[group]
         t, states = f["t"][()], f["states"][()]
         y0 = type(cell.initial_state())(*f.attrs["initial_state"])

@@ -244,7 +244,7 @@ def _voltage_gates(V, variant: Variant) -> dict[str, Relaxation]:
 
 
 def _sodium_inactivation(V) -> tuple[Relaxation, Relaxation]:
-    """h and j: one steady state; rates that jump at -40 mV. Each branch sees only its own side of V, so neither overflows."""
+    """h and j: one steady state; rates jump at -40 mV. Each branch sees only its own side of V: neither overflows."""
     low, high = jnp.minimum(V, -40.0), jnp.maximum(V, -40.0)
     below = V < -40
     alpha_h = 0.057 * jnp.exp(-(low + 80) / 6.8)

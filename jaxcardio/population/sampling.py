@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,19 +10,21 @@ import numpy as np
 
 from ..cell import AbstractCell, unknown_name
 
+Cell = TypeVar("Cell", bound=AbstractCell)
+
 VERSION = 1
 """Changes whenever the same (seed, i) would give another cell."""
 
 
 def sample(
-    cell: AbstractCell,
+    cell: Cell,
     *,
     n: int,
     seed: int,
     spread: float,
     parameters: Sequence[str],
     start: int = 0,
-) -> AbstractCell:
+) -> Cell:
     """A population around `cell`: each named parameter multiplied by an independent uniform factor in 1 +- spread.
 
     Args:

@@ -34,8 +34,8 @@ def simulate(
         cells: a population: a cell whose parameters have a leading axis.
         protocol, t1, options: as for `jaxcardio.simulate`; every cell has its own `status`, and may have its own `y0`.
         chunk: cells simulated together. The result does not depend on it.
-        reduce: applied to the `Trace` of each chunk, e.g. to keep biomarkers and not samples; its leaves keep the leading
-            axis of cells.
+        reduce: applied to the `Trace` of each chunk, e.g. to keep biomarkers and not samples; its leaves keep the
+            leading axis of cells.
         progress: True for a bar on stderr, or a function of the fraction done.
 
     Returns:
