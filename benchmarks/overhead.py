@@ -2,8 +2,8 @@
 
     python benchmarks/overhead.py [--cells 1024] [--out DIR]
 
-Ten Tusscher 2004, one parameter varied over the population, V saved every ms. The bare loop knows neither protocols, status,
-saved times nor solvers; it writes the Rush-Larsen step out by hand.
+Ten Tusscher 2004, one parameter varied over the population, V saved every ms. The bare loop knows neither protocols,
+status, saved times nor solvers; it writes the Rush-Larsen step out by hand.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def measure(n: int) -> dict:
     }
     difference = float(jnp.abs(ways["bare scan"]() - ways["simulate"]()).max())
     seconds = {name: [] for name in ways}
-    for _ in range(7):  # taking turns, so that whatever else the machine does hits both alike
+    for _ in range(15):  # taking turns, so that whatever else the machine does hits both alike
         for name, way in ways.items():
             began = time.perf_counter()
             jax.block_until_ready(way())

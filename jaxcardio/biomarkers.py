@@ -111,7 +111,7 @@ def action_potentials(
     Args:
         trace: anything with `ts` (T,) in ms and `V` (T,) or (..., T) in mV. Where it has a `protocol` with onsets,
             those are the stimuli. Where its `potential_unit`, or its cell's unit of potential, is "1" (dimensionless
-            models), the defaults that are potentials are a hundredth.
+            models), the defaults that are potentials are a hundredth, and `ead_after` is 4 (time units of 12.9 ms).
         onsets: stimulus onsets, ms, in place of the protocol's; `()` looks for beats whatever the protocol.
         **options: as of `action_potentials_from`.
     """
@@ -119,7 +119,7 @@ def action_potentials(
         onsets = _protocol_onsets(trace)
     options = {"keep_samples": True} | options
     if _potential_unit(trace) in ("1", "dimensionless"):
-        options = {"min_amplitude": 0.2, "ead_rise": 0.02} | options
+        options = {"min_amplitude": 0.2, "ead_rise": 0.02, "ead_after": 4.0} | options
     return action_potentials_from(trace.ts, trace.V, onsets=onsets, **options)
 
 
@@ -136,6 +136,7 @@ def action_potentials_from(
     min_amplitude: ArrayLike = 20.0,
     min_dvdt: ArrayLike = 0.0,
     ead_rise: ArrayLike = 2.0,
+    ead_after: ArrayLike = 50.0,
     patience: ArrayLike = 1000.0,
     keep_samples: bool = False,
 ) -> ActionPotentials:
@@ -156,10 +157,10 @@ def action_potentials_from(
     refractory cell passively, and `min_dvdt` tells those apart. V is searched for repolarisation up to the next rise,
     so a beat may outlast a stimulus that was not captured.
 
-    What counts as an early afterdepolarisation (EAD): after V has fallen through the APD30 level (a spike-notch-dome
-    falls less than that) and before it reaches the APD90 level, the next stimulus, or the end, V rises by `ead_rise`
-    above its lowest value so far. 2 mV is well above solver error and smoothed noise and below the smallest EAD that
-    the field counts.
+    What counts as an early afterdepolarisation (EAD): after V has fallen through the APD30 level and `ead_after` has
+    passed since the upstroke (a spike-notch-dome falls less than that or, in atrial cells, is over by then), and before
+    V reaches the APD90 level, the next stimulus, or the end, V rises by `ead_rise` above its lowest value so far. 2 mV
+    is well above solver error and smoothed noise and below the smallest EAD that the field counts.
 
     Sampling. The upstroke is refined by a parabola through three finite differences: t_upstroke lies inside the
     steepest sampling interval, with an error that shrinks as dt^2 where dV/dt is smooth. Where the stimulus ends next
@@ -179,6 +180,7 @@ def action_potentials_from(
         min_amplitude: mV, see above.
         min_dvdt: mV/ms, see above.
         ead_rise: mV, see above.
+        ead_after: ms, see above.
         patience: ms. The last beat, if the trace ends before V repolarises, is a failure to repolarise when the trace
             goes on for this long after its upstroke, else it is merely cut short and not valid.
         keep_samples: keep ts and V in the result, for `apd` at any level.
@@ -194,6 +196,7 @@ def action_potentials_from(
     _check("smoothing", smoothing, "ms", "> 0", lambda x: x > 0)
     _check("min_amplitude", min_amplitude, "mV", "> 0", lambda x: x > 0)
     _check("ead_rise", ead_rise, "mV", "> 0", lambda x: x > 0)
+    _check("ead_after", ead_after, "ms", ">= 0", lambda x: x >= 0)
     _check("max_beats", max_beats, "beats", ">= 1", lambda x: x >= 1)
     _check("window", window, "samples", ">= 3", lambda x: x >= 3)
     threshold = _check_threshold(threshold, V.dtype)
@@ -207,7 +210,7 @@ def action_potentials_from(
     # Static sizes are rounded up, so that similar traces share one compilation.
     spans, longest = _spans(rises, stimuli, rows if stimuli is not None else 1 << (rows - 1).bit_length())
     window = min(window or _window(longest, V.shape[-1]), V.shape[-1])
-    limits = {"min_dvdt": min_dvdt, "ead_rise": ead_rise, "patience": patience}
+    limits = {"min_dvdt": min_dvdt, "ead_rise": ead_rise, "ead_after": ead_after, "patience": patience}
     limits = {k: jnp.asarray(x, V.dtype) for k, x in limits.items()}
     paced = stimuli is not None
     fields = _find_and_measure(ts, dt, cells, spans, limits, window, levels, paced)
@@ -448,12 +451,11 @@ def _stimuli(ts, onsets) -> _Stimuli:
     return _Stimuli(sample, jnp.concatenate([sample[1:], T]), jnp.concatenate([sample[1:], end]))
 
 
-def _find(V, slope, span: _Spans, *, window, levels, paced, ead_rise):
+def _find(ts, V, slope, span: _Spans, *, window, levels, paced, ead_rise, ead_after):
     """Landmarks of one beat of one cell: positions, the first sample at or below each of `levels`, and the EAD."""
     T = V.shape[0]
     offset = jnp.clip(span.start, 0, T - window)
-    V = jax.lax.dynamic_slice(V, (offset,), (window,))
-    slope = jax.lax.dynamic_slice(slope, (offset,), (window,))
+    ts, V, slope = (jax.lax.dynamic_slice(x, (offset,), (window,)) for x in (ts, V, slope))
     start, rise, end, quiet_end = (x - offset for x in (span.start, span.rise, span.end, span.quiet_end))
     s = jnp.arange(window, dtype=jnp.int32)
 
@@ -463,7 +465,7 @@ def _find(V, slope, span: _Spans, *, window, levels, paced, ead_rise):
     falls = _first_falls(V, rest, peak, end, levels)
 
     fall_30, fall_90 = (falls[levels.index(x)] for x in (30.0, 90.0))
-    late = (s >= fall_30) & (s < jnp.minimum(fall_90, quiet_end))
+    late = (s >= fall_30) & (ts - ts[upstroke] >= ead_after) & (s < jnp.minimum(fall_90, quiet_end))
     lowest = jax.lax.cummin(jnp.where(late, V, jnp.inf))
     ead = (late & (V - lowest >= ead_rise)).any()
     return Positions(rest + offset, upstroke + offset, peak + offset, span.end), falls + offset, ead
@@ -499,9 +501,10 @@ def _find_and_measure_one(ts, dt, V, spans, limits, window, levels, paced):
     V = jnp.where(jnp.isfinite(V).all(), V, 0.0)  # a failed cell has no beats; no NaN may reach a gradient either
     still = jax.lax.stop_gradient(V)
     slope = jnp.append(jnp.diff(still) / dt, -jnp.inf)
-    find = partial(_find, still, slope, window=window, levels=levels, paced=paced)
+    ead = {k: limits[k] for k in ("ead_rise", "ead_after")}
     # One beat after the other: memory stays that of one window a cell.
-    at, falls, ead = jax.lax.map(partial(find, ead_rise=limits["ead_rise"]), spans)
+    find = partial(_find, ts, still, slope, window=window, levels=levels, paced=paced, **ead)
+    at, falls, ead = jax.lax.map(find, spans)
 
     into, dvdt_max = _steepest(dt, V, at.upstroke)
     apds = _durations(ts, dt, V, at, into[:, None], falls, jnp.asarray(levels, V.dtype)[None])
@@ -634,11 +637,11 @@ def _moving_average(ts, dt, V, width):
 
 
 def _protocol_onsets(trace):
-    """Stimulus onsets of the trace's own protocol, ms; None where it has none."""
-    onsets = getattr(getattr(trace, "protocol", None), "onsets", None)
-    if onsets is None or isinstance(trace.ts, Tracer):
+    """Stimulus onsets of the trace's own protocol, ms; None without a protocol."""
+    protocol = getattr(trace, "protocol", None)
+    if protocol is None or isinstance(trace.ts, Tracer):
         return None
-    return onsets(float(trace.ts[0]), float(trace.ts[-1]))
+    return protocol.onsets(float(trace.ts[0]), float(trace.ts[-1]))
 
 
 def _potential_unit(trace):

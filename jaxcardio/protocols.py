@@ -46,6 +46,10 @@ class AbstractProtocol(eqx.Module):
         """Times of every jump or corner in (t0, t1), ascending, ms."""
 
     @abc.abstractmethod
+    def onsets(self, t0: float, t1: float) -> np.ndarray:
+        """Times in [t0, t1) at which a stimulus pulse begins, ms; none under a clamp."""
+
+    @abc.abstractmethod
     def shortest(self) -> float:
         """Shortest feature that a time step must resolve, ms."""
 
@@ -60,6 +64,9 @@ class Constant(AbstractProtocol):
         return self.level + 0 * t
 
     def edges(self, t0, t1):
+        return np.zeros(0)
+
+    def onsets(self, t0, t1):
         return np.zeros(0)
 
     def shortest(self):
@@ -101,8 +108,7 @@ class PulseTrain(AbstractProtocol):
         onsets = start + period * np.arange(first, last)
         return _inside(np.concatenate([onsets, onsets + duration]), t0, t1)
 
-    def onsets(self, t0: float, t1: float) -> np.ndarray:
-        """Times at which a pulse begins in [t0, t1), ms."""
+    def onsets(self, t0, t1):
         start, period = _times(self, self.start, self.period)
         beats = np.arange(int(min(self.count, max(0.0, np.ceil((t1 - start) / period)))))
         onsets = start + period * beats
@@ -140,8 +146,7 @@ class Pulses(AbstractProtocol):
         times, duration = _times(self, self.times, self.duration)
         return _inside(np.concatenate([times, times + duration]), t0, t1)
 
-    def onsets(self, t0: float, t1: float) -> np.ndarray:
-        """Times at which a pulse begins in [t0, t1), ms."""
+    def onsets(self, t0, t1):
         (times,) = _times(self, self.times)
         return times[(times >= t0) & (times < t1)]
 
@@ -210,6 +215,9 @@ class Segments(AbstractProtocol):
         start, durations = _times(self, self.start, self.durations)
         return _inside(start + np.concatenate([[0.0], np.cumsum(durations)]), t0, t1)
 
+    def onsets(self, t0, t1):
+        return np.zeros(0)
+
     def shortest(self):
         return float(_times(self, self.durations)[0].min())
 
@@ -261,6 +269,9 @@ class Sampled(AbstractProtocol):
         (jumps,) = _times(self, np.asarray(self.jumps, float))
         return _inside(jumps, t0, t1)
 
+    def onsets(self, t0, t1):
+        return np.zeros(0)
+
     def shortest(self):
         return np.inf
 
@@ -290,6 +301,12 @@ class Then(AbstractProtocol):
         after = at + self.second.edges(max(t0 - at, 0.0), t1 - at) if t1 > at else np.zeros(0)
         return _inside(np.concatenate([before, [at], after]), t0, t1)
 
+    def onsets(self, t0, t1):
+        (at,) = _times(self, self.at)
+        before = self.first.onsets(t0, min(at, t1))
+        after = self.second.onsets(max(t0 - at, 0.0), t1 - at) if t1 > at else np.zeros(0)
+        return np.concatenate([before, at + after])
+
     def shortest(self):
         return min(self.first.shortest(), self.second.shortest())
 
@@ -312,6 +329,9 @@ class Plus(AbstractProtocol):
 
     def edges(self, t0, t1):
         return _inside(np.concatenate([self.first.edges(t0, t1), self.second.edges(t0, t1)]), t0, t1)
+
+    def onsets(self, t0, t1):
+        return np.unique(np.concatenate([self.first.onsets(t0, t1), self.second.onsets(t0, t1)]))
 
     def shortest(self):
         return min(self.first.shortest(), self.second.shortest())
@@ -339,6 +359,12 @@ class Repeat(AbstractProtocol):
         own = np.concatenate([[0.0], self.once.edges(0.0, period)])
         cycles = np.arange(np.floor(t0 / period), np.ceil(t1 / period) + 1)
         return _inside((cycles[:, None] * period + own).ravel(), t0, t1)
+
+    def onsets(self, t0, t1):
+        (period,) = _times(self, self.period)
+        cycles = np.arange(np.floor(t0 / period), np.ceil(t1 / period) + 1)
+        onsets = (cycles[:, None] * period + self.once.onsets(0.0, period)).ravel()
+        return onsets[(onsets >= t0) & (onsets < t1)]
 
     def shortest(self):
         return self.once.shortest()

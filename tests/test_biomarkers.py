@@ -210,6 +210,13 @@ def test_a_notch_and_dome_is_no_ead():
     assert np.asarray(beats.ead).tolist() == [False]
 
 
+def test_a_deep_atrial_notch_is_no_ead_unless_asked_for():
+    """A notch far below the APD30 level that is over 50 ms after the upstroke."""
+    V = train(LONG, [100], [400.0]) - bump(LONG, 120, 60.0, width=8.0)
+    assert not np.asarray(bm.action_potentials_from(LONG, V).ead).any()
+    assert np.asarray(bm.action_potentials_from(LONG, V, ead_after=0.0).ead).tolist() == [True]
+
+
 def test_failure_to_repolarise_is_told_from_a_trace_cut_short():
     def stuck(foot):
         since = LONG - foot

@@ -94,6 +94,15 @@ def test_composition_in_time():
     assert float(EXAMPLES["repeat"].value(110.0)) == float(EXAMPLES["repeat"].value(290.0)) == -20.0
 
 
+def test_onsets_of_compositions():
+    """Where a pulse begins is known through every composition; a clamp has none."""
+    assert np.array_equal(EXAMPLES["then"].onsets(0.0, 700.0), [10.0, 310.0, 455.0, 655.0])
+    assert np.array_equal(EXAMPLES["plus"].onsets(0.0, 700.0), [10.0, 310.0, 610.0])
+    repeated = P.Repeat(P.Pulses(-52.0, 1.0, [5.0, 50.0]), 100.0)
+    assert np.array_equal(repeated.onsets(20.0, 260.0), [50.0, 105.0, 150.0, 205.0, 250.0])
+    assert EXAMPLES["steps"].onsets(0.0, 900.0).size == 0
+
+
 def test_restitution_protocols_have_their_pulses():
     assert np.array_equal(EXAMPLES["s1s2"].times, [5.0, 405.0, 805.0, 1055.0])
     assert np.array_equal(EXAMPLES["dynamic"].times, [5.0, 505.0, 1005.0, 1405.0])

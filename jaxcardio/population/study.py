@@ -270,9 +270,8 @@ def _measure(trace: Trace, discard: float) -> dict[str, np.ndarray]:
     late = ts >= discard
     V = np.asarray(trace.V)[:, late]
     ts = ts[late]
-    onsets = getattr(trace.protocol, "onsets", None)
-    paced = onsets is not None
-    stimuli = onsets(ts[0], ts[-1]) if paced else None
+    stimuli = np.zeros(0) if trace.protocol is None else trace.protocol.onsets(ts[0], ts[-1])
+    paced = len(stimuli) > 0
     beats = action_potentials_from(ts, V, onsets=stimuli, threshold=(REST, EXCITED), ead_rise=EAD_RISE)
     last_rest = np.where(V <= REST, ts, -np.inf).max(axis=1, keepdims=True)
     # A beat that begins from a poor rest can reach its own APD90 level without having come back.
