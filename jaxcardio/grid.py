@@ -45,21 +45,22 @@ def paced_grid(
     """A grid for a paced run: after each stimulus onset the steps grow stage by stage, until the next onset.
 
     Args:
-        pacing: a protocol with stimulus onsets between t0 and t1.
+        pacing: the stimulus.
         t1, t0: end and start, ms.
         stages: (until, dt) pairs in ms after each onset, `until` ascending and ending in inf.
 
     Returns:
         Times in ms (float64). Before the first onset the stages start at t0.
     """
+    if pacing is None or pacing.kind != "current":
+        raise ValueError(
+            f"pacing: {type(pacing).__name__} has no stimulus onsets; allowed: a stimulus, e.g. PulseTrain"
+        )
     untils = np.array([s[0] for s in stages], float)
     steps = np.array([s[1] for s in stages], float)
     if not (np.diff(untils) > 0).all() or not np.isinf(untils[-1]) or not (steps > 0).all():
         raise ValueError(f"stages = {tuple(stages)}; allowed: (until, dt) in ms, until ascending to inf, dt > 0")
-    onsets = pacing.onsets(t0, t1)
-    if not len(onsets):
-        raise ValueError(f"pacing: this {type(pacing).__name__} has no stimulus onsets in [{t0}, {t1}) ms")
-    starts = merge(np.concatenate([[t0], onsets]))
+    starts = merge(np.concatenate([[t0], pacing.onsets(t0, t1)]))
     edges = pacing.edges(t0, t1)
     pieces = [np.array([t0])]
     for begin, end in zip(starts, np.append(starts[1:], t1), strict=True):
