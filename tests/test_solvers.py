@@ -132,7 +132,7 @@ def test_dense_output_is_the_steps_own_formula():
 
 
 def test_adaptive_error_falls_with_the_tolerance():
-    """Kernik, spontaneous, 10 s: monotone over three decades, at most 1 mV (that is, 0.03 ms of timing) at the default."""
+    """Kernik, spontaneous, 10 s: monotone over three decades, at most 1 mV (0.03 ms of timing) at the default."""
     cell = CASES["kernik"].cell
     run: dict[str, Any] = dict(t1=10_000.0, outputs=["V"])
     exact = jc.simulate(cell, None, solver=diffrax.Kvaerno5(), rtol=1e-9, atol=1e-11, **run).V
