@@ -30,6 +30,17 @@ def _as_float_array(x: Any) -> Array:
     return jnp.asarray(x) if is_float else jnp.asarray(x, float)
 
 
+def _parameter_value(name: str, value: Any) -> Array:
+    """A number, or one a cell; anything else is a ValueError."""
+    try:
+        array = _as_float_array(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"parameter {name} = {value!r}; allowed: a number, or shape (n_cells,)") from None
+    if array.ndim > 1:
+        raise ValueError(f"parameter {name}: expected a number or shape (n_cells,), got shape {array.shape}")
+    return array
+
+
 def parameter(default: float, unit: str, doc: str) -> Any:
     """A field of a cell that is one of its parameters: a differentiable leaf with a unit and a source."""
     return eqx.field(default=default, converter=_as_float_array, metadata={"unit": unit, "doc": doc})
@@ -100,10 +111,7 @@ class AbstractCell(eqx.Module):
         for name in values:
             if name not in paths:
                 raise ValueError(unknown_name("parameter", name, paths, type(self).__name__))
-        new = [_as_float_array(v) for v in values.values()]
-        for name, value in zip(values, new, strict=True):
-            if value.ndim > 1:
-                raise ValueError(f"parameter {name}: expected a number or shape (n_cells,), got shape {value.shape}")
+        new = [_parameter_value(name, value) for name, value in values.items()]
         chosen = [paths[name] for name in values]
         if not chosen:
             return self
@@ -222,6 +230,6 @@ def initialise(cell: AbstractCell, values: dict[str, ArrayLike], **static) -> No
             )
     for name, f in known.items():
         if name not in static:
-            setattr(cell, name, _as_float_array(values.get(name, f.default)))
+            setattr(cell, name, _parameter_value(name, values.get(name, f.default)))
     for name, value in static.items():
         setattr(cell, name, value)

@@ -29,6 +29,11 @@ else:
     """A number or an array of them: of Python, numpy or jax; traced where it may be."""
 
 
+def _sequence(x):
+    """Lists as float64 numpy; arrays, traced ones too, as they are."""
+    return np.asarray(x, float) if isinstance(x, list | tuple) else x
+
+
 class AbstractProtocol(eqx.Module):
     """Something applied to a cell over time."""
 
@@ -123,7 +128,7 @@ class Pulses(AbstractProtocol):
 
     amplitude: Number
     duration: Number
-    times: Number
+    times: Number = eqx.field(converter=_sequence)
     kind: Kind = eqx.field(static=True, default="current")
 
     def __check_init__(self):
@@ -183,9 +188,9 @@ class Segments(AbstractProtocol):
     Steps have `begin == end`; see `VoltageSteps` and `voltage_ramp`.
     """
 
-    begin: Number
-    end: Number
-    durations: Number
+    begin: Number = eqx.field(converter=_sequence)
+    end: Number = eqx.field(converter=_sequence)
+    durations: Number = eqx.field(converter=_sequence)
     start: Number = 0.0
     kind: Kind = eqx.field(static=True, default="voltage")
 
@@ -248,10 +253,10 @@ class Sampled(AbstractProtocol):
     grid.
     """
 
-    ts: Number
-    samples: Number
+    ts: Number = eqx.field(converter=_sequence)
+    samples: Number = eqx.field(converter=_sequence)
     kind: Kind = eqx.field(static=True, default="voltage")
-    jumps: Number = ()
+    jumps: Number = eqx.field(default=(), converter=_sequence)
 
     def __check_init__(self):
         shapes = np.shape(self.ts), np.shape(self.samples)

@@ -71,7 +71,8 @@ def simulate(
         max_steps: limit for adaptive runs.
         adjoint: how Diffrax differentiates an adaptive run (fixed steps differentiate both ways as they are).
             `BacksolveAdjoint` is refused.
-        progress: True for a bar on stderr, or a function of the fraction done. Ignored under jit, vmap and grad.
+        progress: True for a bar on stderr (adaptive runs: Diffrax's own text meter), or a function of the fraction
+            done. Ignored under jit, vmap and grad.
 
     Returns:
         A `Trace`. A run that fails has a `Status` code, not an exception, and its neighbours are untouched.

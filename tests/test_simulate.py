@@ -269,6 +269,7 @@ P = jc.protocols
     ("call", "message"),
     [
         (lambda: CELL.replace(g_Kt=1.0), "no parameter named 'g_Kt'; did you mean .*g_Kr"),
+        (lambda: CELL.replace(g_Kr="much"), "parameter g_Kr = 'much'; allowed: a number"),
         (lambda: CELL.replace(g_Kr=np.ones((2, 2))), r"parameter g_Kr: expected .* got shape \(2, 2\)"),
         (lambda: TenTusscher("atrial"), "variant = 'atrial'; allowed: M, epi, endo"),
         (lambda: jc.models.TenTusscher2004(g_nope=1.0), "no parameter named 'g_nope'"),
