@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from . import models
 from .cell import AbstractCell, HeldCell, driven_state, hold
+from .files import read_hdf5
 from .protocols import AbstractProtocol, from_json, to_json
 
 Numbers = Array | np.ndarray
@@ -111,6 +112,7 @@ class Trace(eqx.Module):
                 versions=json.dumps(_versions()),
                 model="" if self.cell is None else _model_name(self.cell),
                 static="{}" if self.cell is None else json.dumps(_static(self.cell)),
+                standard=self.cell is None or _is_standard(self.cell),
             )
             units = {"V": "mV"} if self.cell is None else self.cell.units
             _write(file, "t", self.ts, "ms")
@@ -123,15 +125,12 @@ class Trace(eqx.Module):
                 _write(file, f"parameters/{name}", p.value, p.unit, p.doc)
 
     @staticmethod
-    def load(path) -> "Trace":
-        """Reads what `save` wrote. A file truncated, foreign or of another version is a ValueError that says so."""
-        try:
-            with h5py.File(path, "r") as file:
-                return _read(file, path)
-        except FileNotFoundError:
-            raise ValueError(f"path = {path}: no such file") from None
-        except (OSError, KeyError) as error:
-            raise ValueError(f"path = {path}: not a whole HDF5 trace ({error})") from None
+    def load(path, cell: AbstractCell | None = None) -> "Trace":
+        """Reads what `save` wrote. A file truncated, foreign or of another version is a ValueError that says so.
+
+        `cell` is needed only for a model of your own, or one with a sub-module exchanged: it is not in the file.
+        """
+        return read_hdf5(path, FORMAT, FORMAT_VERSION, lambda file, attrs: _read(file, attrs, path, cell))
 
     @staticmethod
     def from_samples(ts, V) -> "Trace":
@@ -165,24 +164,29 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("jaxcardio", "jax", "diffrax", "equinox", "numpy", "h5py")}
 
 
+def _inner(cell: AbstractCell) -> AbstractCell:
+    return cell.cell if isinstance(cell, HeldCell) else cell
+
+
 def _model_name(cell: AbstractCell) -> str:
-    return type(cell.cell if isinstance(cell, HeldCell) else cell).__name__
+    return type(_inner(cell)).__name__
 
 
 def _static(cell: AbstractCell) -> dict[str, Any]:
+    variant = getattr(_inner(cell), "variant", None)
     held = cell.held if isinstance(cell, HeldCell) else ()
-    inner = cell.cell if isinstance(cell, HeldCell) else cell
-    variant = getattr(inner, "variant", None)
     return {"held": list(held), **({"variant": variant} if variant else {})}
 
 
-def _read(file: h5py.File, path) -> Trace:
-    attrs: dict[str, Any] = dict(file.attrs)
-    if attrs.get("format") != FORMAT:
-        raise ValueError(f"path = {path}: an HDF5 file, but not a {FORMAT}")
-    if attrs["format_version"] != FORMAT_VERSION:
-        raise ValueError(f"path = {path}: format version {attrs['format_version']}; allowed: {FORMAT_VERSION}")
-    cell = _read_cell(file, attrs, path)
+def _is_standard(cell: AbstractCell) -> bool:
+    """Whether name, static fields and parameters say all there is to know: a model of ours, no sub-module exchanged."""
+    static = {k: v for k, v in _static(cell).items() if k != "held"}
+    ours = getattr(models, _model_name(cell), None)
+    return ours is type(_inner(cell)) and jax.tree.structure(ours(**static)) == jax.tree.structure(_inner(cell))
+
+
+def _read(file: h5py.File, attrs: dict[str, Any], path, cell: AbstractCell | None) -> Trace:
+    cell = _read_cell(file, attrs, path) if cell is None else cell
     states = {name: _dataset(file[f"states/{name}"]) for name in _group(file, "states")}
     if cell is None:
         ys, final = Recording(**states), None
@@ -208,8 +212,8 @@ def _read_cell(file: h5py.File, attrs: dict[str, Any], path) -> AbstractCell | N
     name = attrs["model"]
     if not name:
         return None
-    if not hasattr(models, name):
-        raise ValueError(f"path = {path}: model {name!r} is not in jaxcardio.models")
+    if not attrs["standard"]:
+        raise ValueError(f"path = {path}: its model {name} is not as it stands in jaxcardio.models; give cell=")
     static = json.loads(attrs["static"])
     held = static.pop("held")
     values = {n: _dataset(file[f"parameters/{n}"]) for n in _group(file, "parameters")}

@@ -1,6 +1,5 @@
 """Hill block, the drug table, dose series, incidence intervals."""
 
-import importlib
 import math
 import re
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from jaxcardio import pharmacology
 from jaxcardio.cell import astype, hold
+from jaxcardio.models import KernikClancy2019
 from jaxcardio.models.ten_tusscher import TenTusscher2004
 from jaxcardio.pharmacology import DRUGS, Block, Drug, block, dose_series, hill_block, incidence, targets
 
@@ -115,10 +115,7 @@ class TestBlock:
         assert [name for name, is_same in same.items() if not is_same] == ["g_Kr"]
 
     def test_kernik_scales_its_multiplier(self):
-        models = importlib.import_module("jaxcardio.models")
-        if not hasattr(models, "KernikClancy2019"):
-            pytest.skip("no Kernik-Clancy cell here")
-        np.testing.assert_allclose(block(models.KernikClancy2019(), E4031, 7.0).scale_g_Kr, 0.5, rtol=1e-15)
+        np.testing.assert_allclose(block(KernikClancy2019(), E4031, 7.0).scale_g_Kr, 0.5, rtol=1e-15)
 
     def test_a_multichannel_drug_blocks_every_current_it_knows(self):
         drug = block(CELL, "quinidine", 3237.0)

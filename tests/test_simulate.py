@@ -3,6 +3,7 @@
 from typing import Any
 
 import diffrax
+import equinox as eqx
 import h5py
 import jax
 import jax.numpy as jnp
@@ -200,9 +201,9 @@ def test_other_values_do_not_compile_anew():
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-def _load(path) -> Any:
+def _load(path, **options) -> Any:
     """The trace in a file, with a cell of any model."""
-    return jc.Trace.load(path)
+    return jc.Trace.load(path, **options)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -241,12 +242,26 @@ def test_a_recording_survives_its_file(tmp_path):
     assert np.array_equal(back.V, trace.V) and back.cell is None
 
 
+def test_a_cell_that_is_not_in_the_file_is_asked_for(tmp_path):
+    """A sub-module exchanged for one of another kind is never silently replaced by the standard one."""
+
+    class Frozen(jc.models.SkibsbyeSodiumGating):
+        pass
+
+    cell = eqx.tree_at(lambda c: c.sodium, jc.models.Skibsbye2016(), Frozen())
+    trace = jc.simulate(cell, t1=2.0)
+    trace.save(tmp_path / "run.h5")
+    with pytest.raises(ValueError, match=r"model Skibsbye2016 is not as it stands in jaxcardio\.models; give cell="):
+        jc.Trace.load(tmp_path / "run.h5")
+    assert isinstance(_load(tmp_path / "run.h5", cell=cell).cell.sodium, Frozen)
+
+
 def test_bad_files_are_named(tmp_path):
     path = tmp_path / "run.h5"
     jc.simulate(CELL, t1=2.0).save(path)
     whole = path.read_bytes()
     (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"cut\.h5.*not a whole HDF5 trace"):
+    with pytest.raises(ValueError, match=r"cut\.h5.*not a whole HDF5 file of a jaxcardio trace"):
         jc.Trace.load(tmp_path / "cut.h5")
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
         file["V"] = [1.0]

@@ -111,7 +111,7 @@ def test_foreign_and_truncated_files_are_named(study, tmp_path):
         DoseResponse.load(path)
     study.save(path)
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(ValueError, match="not a whole HDF5 dose response"):
+    with pytest.raises(ValueError, match="not a whole HDF5 file of a jaxcardio dose response"):
         DoseResponse.load(path)
 
 

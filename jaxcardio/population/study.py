@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from ..biomarkers import action_potentials_from
 from ..cell import AbstractCell
+from ..files import read_hdf5
 from ..pharmacology import Drug, Incidence, block, incidence
 from ..progress import progress_bar
 from ..protocols import AbstractProtocol, to_json
@@ -166,13 +167,7 @@ class DoseResponse(eqx.Module):
     @staticmethod
     def load(path) -> "DoseResponse":
         """Reads what `save` wrote; a file that is truncated, foreign or of another version is a ValueError."""
-        try:
-            with h5py.File(path, "r") as file:
-                return _read(file, path)
-        except FileNotFoundError:
-            raise ValueError(f"path = {path}: no such file") from None
-        except (OSError, KeyError) as error:
-            raise ValueError(f"path = {path}: not a whole HDF5 dose response ({error})") from None
+        return read_hdf5(path, FORMAT, FORMAT_VERSION, _read)
 
 
 _ALSO = {
@@ -359,13 +354,9 @@ def _check_window(t1, discard, protocol) -> None:
         raise ValueError(f"protocol: a {protocol.kind} clamp; allowed: a stimulus, or None")
 
 
-def _read(file: h5py.File, path) -> DoseResponse:
-    if file.attrs.get("format") != FORMAT:
-        raise ValueError(f"path = {path}: an HDF5 file, but not a {FORMAT}")
-    if file.attrs["format_version"] != FORMAT_VERSION:
-        raise ValueError(f"path = {path}: format version {file.attrs['format_version']}; allowed: {FORMAT_VERSION}")
+def _read(file: h5py.File, attrs: dict[str, Any]) -> DoseResponse:
     arrays: dict[str, Any] = {name: file[name][()] for name in (*_ALSO, *UNITS)}  # pyright: ignore[reportIndexIssue]
-    names: dict[str, Any] = {k: str(file.attrs[k]) for k in ("drug", "model", "settings")}
+    names: dict[str, Any] = {k: str(attrs[k]) for k in ("drug", "model", "settings")}
     return DoseResponse(**arrays, **names)
 
 

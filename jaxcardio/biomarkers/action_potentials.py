@@ -1,0 +1,212 @@
+"""The action potentials of a trace: the record of what was measured, and the two calls that return it."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, ArrayLike, Bool, Float
+
+from .arguments import check, check_level, check_samples, check_threshold
+from .detection import Positions, beat_spans, find_rises, locate_stimuli, row_count, window_size
+from .measurement import apds_of_cells, find_and_measure
+from .smoothing import moving_average
+
+
+class ActionPotentials(eqx.Module):
+    """What was measured, one entry a beat. Fields are (..., beats): NaN or False where there is no such beat.
+
+    `captured`: an upstroke was seen (where paced: within the cycle of that stimulus).
+    `valid`: captured, and not cut by the beginning or the end of the trace; only these rows carry numbers.
+    `repolarised`: V came down to the APD90 level before the next upstroke and the end. `valid & ~repolarised` is a
+    cell that failed to repolarise: stuck at its plateau, or oscillating there.
+    `ead`: an early afterdepolarisation, see `action_potentials_from`.
+    """
+
+    t_upstroke: Float[Array, "... beats"]
+    t_peak: Float[Array, "... beats"]
+    rmp: Float[Array, "... beats"]
+    peak: Float[Array, "... beats"]
+    dvdt_max: Float[Array, "... beats"]
+    cycle_length: Float[Array, "... beats"]
+    apds: Float[Array, "... beats levels"]
+    captured: Bool[Array, "... beats"]
+    valid: Bool[Array, "... beats"]
+    repolarised: Bool[Array, "... beats"]
+    ead: Bool[Array, "... beats"]
+    positions: Positions
+    samples: tuple[Array, Array, Array] | None
+    levels: tuple[float, ...] = eqx.field(static=True)
+    paced: bool = eqx.field(static=True)
+
+    @property
+    def apa(self) -> Float[Array, "... beats"]:
+        """Amplitude, peak - rmp, mV."""
+        return self.peak - self.rmp
+
+    @property
+    def apd30(self) -> Float[Array, "... beats"]:
+        return self.apd(30.0)
+
+    @property
+    def apd50(self) -> Float[Array, "... beats"]:
+        return self.apd(50.0)
+
+    @property
+    def apd90(self) -> Float[Array, "... beats"]:
+        return self.apd(90.0)
+
+    def apd(self, level: float) -> Float[Array, "... beats"]:
+        """Duration (ms) from the upstroke to `level` % repolarisation.
+
+        Any level where the samples were kept (`action_potentials` keeps them), else one of `levels`.
+        """
+        level = check_level(level)
+        if level in self.levels:
+            return self.apds[..., self.levels.index(level)]
+        if self.samples is None:
+            raise ValueError(f"level = {level} %; measured: {self.levels} % (give levels=, or keep_samples=True)")
+        ts, dt, V = self.samples
+        cells, positions = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (V, self.positions))
+        apd = apds_of_cells(ts, dt, cells, positions, jnp.asarray(level, V.dtype)).reshape(self.valid.shape)
+        return jnp.where(self.valid, apd, jnp.nan)
+
+
+def action_potentials(
+    trace: Any, *, onsets: ArrayLike | Sequence[float] | None = None, **options: Any
+) -> ActionPotentials:
+    """The action potentials of `trace`.
+
+    Args:
+        trace: anything with `ts` (T,) in ms and `V` (T,) or (..., T) in mV. Where it has a `protocol` with onsets,
+            those are the stimuli. Where its `potential_unit`, or its cell's unit of potential, is "1" (dimensionless
+            models), the defaults that are potentials are a hundredth, and `ead_after` is 4 (time units of 12.9 ms).
+        onsets: stimulus onsets, ms, in place of the protocol's; `()` looks for beats whatever the protocol.
+        **options: as of `action_potentials_from`.
+    """
+    if onsets is None:
+        onsets = _protocol_onsets(trace)
+    options = {"keep_samples": True} | options
+    if _potential_unit(trace) in ("1", "dimensionless"):
+        options = {"min_amplitude": 0.2, "ead_rise": 0.02, "ead_after": 4.0} | options
+    return action_potentials_from(trace.ts, trace.V, onsets=onsets, **options)
+
+
+def action_potentials_from(
+    ts: Float[ArrayLike, " T"],
+    V: Float[ArrayLike, "... T"],
+    *,
+    onsets: ArrayLike | Sequence[float] | None = None,
+    levels: Sequence[float] = (30.0, 50.0, 90.0),
+    threshold: tuple[Any, Any] | None = None,
+    max_beats: int | None = None,
+    window: int | None = None,
+    smoothing: ArrayLike | None = None,
+    min_amplitude: ArrayLike = 20.0,
+    min_dvdt: ArrayLike = 0.0,
+    ead_rise: ArrayLike = 2.0,
+    ead_after: ArrayLike = 50.0,
+    patience: ArrayLike = 1000.0,
+    keep_samples: bool = False,
+) -> ActionPotentials:
+    """The action potentials in potentials `V` (mV) at the ascending, not necessarily uniform, times `ts` (ms).
+
+    Works under `jit`, `vmap` and `grad`; then `max_beats` must be given (or `onsets`).
+
+    What counts as a beat. A Schmitt trigger: V rises through the level `high` after having been at `low` or below.
+    Unless `threshold` gives both, they lie 50 % and 20 % of the way from the rest of the trace (the 10 % quantile of
+    V over time: where a beating cell spends its low time, whatever an initial transient did) to its highest V. So an
+    afterdepolarisation that takes off above `low`, a notch, and noise of up to 30 % of the amplitude start no beat. A
+    trace whose highest V is less than `min_amplitude` above its rest has no beats. One artefact far above the peaks
+    misleads this rule: then give `threshold`. A first beat whose rest lies before the trace times the next one's
+    cycle, but is not valid.
+
+    Where paced, there is one row for each onset. It is captured when such a rise, with dV/dt above `min_dvdt`, follows
+    before the next onset (after the last one: within as long as the cycle before). A large stimulus lifts even a
+    refractory cell passively, and `min_dvdt` tells those apart. V is searched for repolarisation up to the next rise,
+    so a beat may outlast a stimulus that was not captured.
+
+    What counts as an early afterdepolarisation (EAD): after V has fallen through the APD30 level and `ead_after` has
+    passed since the upstroke (a spike-notch-dome falls less than that or, in atrial cells, is over by then), and before
+    V reaches the APD90 level, the next stimulus, or the end, V rises by `ead_rise` above its lowest value so far. 2 mV
+    is well above solver error and smoothed noise and below the smallest EAD that the field counts.
+
+    Sampling. The upstroke is refined by a parabola through three finite differences: t_upstroke lies inside the
+    steepest sampling interval, with an error that shrinks as dt^2 where dV/dt is smooth. Where the stimulus ends next
+    to it, dV/dt jumps and the parabola is wrong by at most half a sampling interval, and by an eighth of the jump in
+    dvdt_max. `peak` is the highest sample. 0.1 ms about the upstroke gives both to 0.05 ms and 0.05 mV for the models
+    here (dvdt_max of a 380 V/s upstroke needs 0.01 ms); repolarisation is content with 1 ms.
+
+    Args:
+        onsets: (n,) stimulus onsets, ms, ascending, the same for every cell. Default: spontaneous beats.
+        levels: percentages of repolarisation to measure, each in (0, 100); 30 and 90 always are.
+        threshold: (low, high), mV, of the beat detector.
+        max_beats: rows of the result when spontaneous (static). Default: as many as the cell with most beats has.
+        window: at most this many samples from rest to repolarisation (static). Default: measured from the data, or
+            under `jit` the whole trace, whose cost grows with beats x samples.
+        smoothing: width, ms, of a centred moving average before anything else: for recordings, whose dV/dt is noise at
+            10 kHz. It lowers a sharp peak and dvdt_max; 5 ms suits stem-cell-derived cells (5 to 25 V/s).
+        min_amplitude: mV, see above.
+        min_dvdt: mV/ms, see above.
+        ead_rise: mV, see above.
+        ead_after: ms, see above.
+        patience: ms. The last beat, if the trace ends before V repolarises, is a failure to repolarise when the trace
+            goes on for this long after its upstroke, else it is merely cut short and not valid.
+        keep_samples: keep ts and V in the result, for `apd` at any level.
+
+    Returns:
+        `ActionPotentials` with fields (..., beats). A cell with a NaN in V has no beats; its neighbours are unaffected.
+
+    Raises:
+        ValueError: an argument out of its range, by name.
+    """
+    ts, dt, V = check_samples(ts, V)
+    levels = tuple(sorted({*(check_level(x) for x in levels), 30.0, 90.0}))
+    check("smoothing", smoothing, "ms", "> 0", lambda x: x > 0)
+    check("min_amplitude", min_amplitude, "mV", "> 0", lambda x: x > 0)
+    check("ead_rise", ead_rise, "mV", "> 0", lambda x: x > 0)
+    check("ead_after", ead_after, "ms", ">= 0", lambda x: x >= 0)
+    check("max_beats", max_beats, "beats", ">= 1", lambda x: x >= 1)
+    check("window", window, "samples", ">= 3", lambda x: x >= 3)
+    threshold = check_threshold(threshold, V.dtype)
+    stimuli = None if onsets is None or np.shape(onsets) == (0,) else locate_stimuli(ts, onsets)
+
+    cells = V.reshape(-1, V.shape[-1])
+    if smoothing is not None:
+        cells = moving_average(ts, dt, cells, jnp.asarray(smoothing, cells.dtype))
+    rises = find_rises(ts, jax.lax.stop_gradient(cells), threshold, jnp.asarray(min_amplitude, V.dtype))
+    rows = row_count(rises, stimuli, max_beats)
+    # Static sizes are rounded up, so that similar traces share one compilation.
+    spans, longest = beat_spans(rises, stimuli, rows if stimuli is not None else 1 << (rows - 1).bit_length())
+    window = min(window or window_size(longest, V.shape[-1]), V.shape[-1])
+    limits = {"min_dvdt": min_dvdt, "ead_rise": ead_rise, "ead_after": ead_after, "patience": patience}
+    limits = {k: jnp.asarray(x, V.dtype) for k, x in limits.items()}
+    paced = stimuli is not None
+    fields = find_and_measure(ts, dt, cells, spans, limits, window, levels, paced)
+    fields = _crop(fields, rows, V.shape[:-1])
+    samples = (ts, dt, cells.reshape(V.shape)) if keep_samples else None
+    return ActionPotentials(**fields, samples=samples, levels=levels, paced=paced)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _crop(fields, rows, population):
+    """The first `rows` beats of each of the fields (cells, beats, ...), as (*population, rows, ...)."""
+    return jax.tree.map(lambda x: x[:, :rows].reshape(*population, rows, *x.shape[2:]), fields)
+
+
+def _protocol_onsets(trace):
+    """Stimulus onsets of the trace's own protocol, ms; None without a protocol."""
+    protocol = getattr(trace, "protocol", None)
+    if protocol is None or isinstance(trace.ts, Tracer):
+        return None
+    return protocol.onsets(float(trace.ts[0]), float(trace.ts[-1]))
+
+
+def _potential_unit(trace):
+    cell = getattr(trace, "cell", None)
+    of_cell = None if cell is None else cell.units.get(cell.potential)
+    return getattr(trace, "potential_unit", None) or of_cell or "mV"

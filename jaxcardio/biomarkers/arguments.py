@@ -1,0 +1,59 @@
+"""Arguments: made arrays of one type, and refused by name where out of range; under `jit` values are not looked at."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+
+def check_samples(ts, V):
+    """ts, its differences and V as arrays of V's floating type, after checking them.
+
+    Differences are taken before rounding to float32: at 60 s its spacing is 0.004 ms, half a fine time step.
+    """
+    V = jnp.asarray(V)
+    if not jnp.issubdtype(V.dtype, jnp.floating):
+        V = V.astype(float)
+    shape = np.shape(ts)
+    if len(shape) != 1 or V.ndim < 1 or V.shape[-1] != shape[0]:
+        raise ValueError(f"ts (ms) and V (mV): expected shapes (T,) and (..., T), got {shape} and {V.shape}")
+    if shape[0] < 3:
+        raise ValueError(f"ts = {shape[0]} samples; allowed: >= 3")
+    check("ts", ts, "ms", "finite", lambda x: np.isfinite(x).all())
+    check("ts", ts, "ms", "strictly ascending", lambda x: (np.diff(x) > 0).all())
+    ts = ts if isinstance(ts, jax.Array) else np.asarray(ts, np.float64)
+    dt = jnp.diff(ts) if isinstance(ts, jax.Array) else np.diff(ts)
+    return jnp.asarray(ts, V.dtype), jnp.asarray(dt, V.dtype), V
+
+
+def check_level(level):
+    check("level", level, "%", "0 < level < 100", lambda x: 0 < x < 100)
+    return float(level)
+
+
+def check_threshold(threshold, dtype) -> tuple[Any, Any] | None:
+    if threshold is None:
+        return None
+    if not isinstance(threshold, (tuple, list)) or len(threshold) != 2:
+        raise ValueError(f"threshold = {threshold} mV; allowed: (low, high), or None to take them from the trace")
+    if concrete(*threshold):
+        check("threshold", threshold, "mV", "(low, high) with low < high", lambda x: x[0] < x[1])
+    low, high = threshold
+    return jnp.asarray(low, dtype), jnp.asarray(high, dtype)
+
+
+def check(name, value, unit, allowed, is_allowed):
+    if value is None or not concrete(value):
+        return
+    try:
+        good = bool(np.all(is_allowed(np.asarray(value, float))))
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise ValueError(f"{name} = {value} {unit}; allowed: {allowed}")
+
+
+def concrete(*xs) -> bool:
+    return not any(isinstance(x, Tracer) for x in xs)
