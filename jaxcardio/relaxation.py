@@ -12,11 +12,14 @@ from .numerics import one_minus_exp
 class Relaxation(eqx.Module):
     """First-order relaxation of a state towards `steady` with time constant `tau` (ms).
 
-    As a leaf of a rates tree it stands for x' = (steady - x) / tau. Both may depend on every other state.
+    As a leaf of a rates tree it stands for x' = (steady - x) / tau. Both may depend on every other state. `gap` is
+    steady - x where the model knows it to more digits than the difference has: in float32 a gate that rests 1e-5 from 1
+    has lost them. (Solvers that extrapolate or combine coefficients step towards `steady` itself.)
     """
 
     steady: Float[Array, "..."]
     tau: Float[Array, "..."]
+    gap: Float[Array, "..."] | None = None
 
     @classmethod
     def from_rates(cls, alpha, beta) -> "Relaxation":
@@ -24,13 +27,17 @@ class Relaxation(eqx.Module):
         tau = 1 / (alpha + beta)
         return cls(steady=alpha * tau, tau=tau)
 
+    def distance(self, x):
+        """steady - x, in units of x."""
+        return self.steady - x if self.gap is None else self.gap
+
     def derivative(self, x):
         """(steady - x) / tau, in units of x per ms."""
-        return (self.steady - x) / self.tau
+        return self.distance(x) / self.tau
 
     def increment(self, x, dt):
         """Change of x over dt (ms) with steady and tau frozen: the exact (Rush-Larsen) step."""
-        return (self.steady - x) * one_minus_exp(dt / self.tau)
+        return self.distance(x) * one_minus_exp(dt / self.tau)
 
     def at(self, x, elapsed):
         """x after `elapsed` ms with steady and tau held, e.g. under a constant clamp."""

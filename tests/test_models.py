@@ -33,7 +33,7 @@ def test_rates_and_currents_agree_with_the_reference(name, group, dtype):
     dy, currents = rates_and_currents(name, group, dtype)
     assert {x.dtype for x in (*dy, *currents)} == {jnp.dtype(dtype)}
     errors = rates_errors(name, group, dtype)
-    assert {k: e for k, e in errors.items() if not e <= bar(name, group, k, dtype)} == {}
+    assert {k: e for k, e in errors.items() if not e <= bar(name, group, dtype)} == {}
     named = [n for n in reference(case.file).get("meta/current_names", []) if n != "i_stim_internal"]
     assert list(errors) == [*(f"d{n}/dt" for n in dy._fields), *named]
 

@@ -16,7 +16,10 @@ def fCa_steady(Ca):
     ) / 1.46
 
 
-def frozen_while_rising(gate, steady, tau, V) -> Relaxation:
-    """Relaxation that stands still while it would rise above -60 mV: such a gate recovers only near rest."""
+def frozen_while_rising(gate, steady, tau, V, gap=None) -> Relaxation:
+    """Relaxation that stands still while it would rise above -60 mV: such a gate recovers only near rest.
+
+    `gap` is steady - gate where that is known to more digits than their difference has.
+    """
     frozen = (steady > gate) & (V > -60)
-    return Relaxation(jnp.where(frozen, gate, steady), tau)
+    return Relaxation(jnp.where(frozen, gate, steady), tau, None if gap is None else jnp.where(frozen, 0, gap))

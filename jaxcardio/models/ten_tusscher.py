@@ -210,7 +210,7 @@ class TenTusscher2004(AbstractCell):
             Na_i=-(i.I_Na + i.I_b_Na + 3 * i.I_NaK + 3 * i.I_NaCa) * mM_per_ms,
             K_i=-I_K * mM_per_ms,
             fCa=frozen_while_rising(y.fCa, fCa_steady(y.Ca_i), self.tau_fCa, y.V),
-            g=frozen_while_rising(y.g, _g_steady(y.Ca_i), self.tau_g, y.V),
+            g=_release_gate(y.g, y.Ca_i, self.tau_g, y.V),
             **_voltage_gates(y.V, self.variant),
         )
 
@@ -260,7 +260,12 @@ def _sodium_inactivation(V) -> tuple[Relaxation, Relaxation]:
     return Relaxation(steady, 1 / rate_h), Relaxation(steady, 1 / rate_j)
 
 
-def _g_steady(Ca_i):
-    """The exponent changes at Ca_i = 0.35 uM (where both give one half); each branch sees only its own side."""
+def _release_gate(g, Ca_i, tau, V) -> Relaxation:
+    """g: its steady state 1/(1 + x^n), x = Ca_i / 0.35 uM, changes exponent at x = 1, where both give one half.
+
+    Each branch sees only its own side. At rest g is 7e-6 from 1, so the gap is written with 1 - steady.
+    """
     x = Ca_i / 0.00035
-    return jnp.where(x < 1, 1 / (1 + jnp.minimum(x, 1.0) ** 6), 1 / (1 + jnp.maximum(x, 1.0) ** 16))
+    power = jnp.where(x < 1, jnp.minimum(x, 1.0) ** 6, jnp.maximum(x, 1.0) ** 16)
+    steady = 1 / (1 + power)
+    return frozen_while_rising(g, steady, tau, V, gap=(1 - g) - power * steady)
