@@ -16,9 +16,9 @@ from .progress import progress_bar
 from .stepping import is_packed, is_population, observe, over_cells, pack, term, unpack
 from .trace import Status
 
-BLOCK = 64
-"""Most steps in a block. XLA compiles short inner loops into one function: a cell alone runs twice as fast at 64 as at
-80."""
+BLOCK = 50
+"""Most steps in a block. XLA compiles short inner loops into one function: a cell alone runs 1.6 times faster at 50 than
+at 64, a population alike."""
 
 
 class _Steps(NamedTuple):
