@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .arguments import is_traced
 from .cell import AbstractCell, driven_rates
-from .grid import is_traced, positions
+from .grid import positions
 from .progress import progress_bar
 from .stepping import is_packed, is_population, observe, over_cells, pack, term, unpack
 from .trace import Status
@@ -297,6 +298,6 @@ class _Run(eqx.Module):
 
 def _reporter(progress, cell, y0, plan) -> Callable[[float], None] | None:
     leaves = jax.tree.leaves((cell, y0, plan.blocks))
-    if progress is False or any(is_traced(x) for x in leaves):
+    if progress is False or is_traced(*leaves):
         return None
     return progress_bar(f"{type(cell).__name__} {plan.n_steps} steps") if progress is True else progress

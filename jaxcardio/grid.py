@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jax.core import Tracer
 
 from .protocols import AbstractProtocol
 
@@ -88,7 +87,3 @@ def positions(grid: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Index in `grid` of each of `times`, all of which are on it up to rounding."""
     right = np.searchsorted(grid, times).clip(1, len(grid) - 1)
     return np.where(times - grid[right - 1] < grid[right] - times, right - 1, right)
-
-
-def is_traced(x) -> bool:
-    return isinstance(x, Tracer)

@@ -7,15 +7,15 @@ Concentrations are free (unbound), in nM.
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from statistics import NormalDist
 from typing import NamedTuple, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
+from .arguments import check, is_traced
 from .cell import AbstractCell, unknown_name
 
 Cell = TypeVar("Cell", bound=AbstractCell)
@@ -70,9 +70,9 @@ def hill_block(concentration: ArrayLike, ic50: ArrayLike, hill: ArrayLike = 1.0)
     A known number outside its range is a ValueError. A traced number cannot be looked at: a negative concentration
     then gives NaN, which a run reports as the status of that cell.
     """
-    _require("concentration", concentration, "nM", lambda c: (c >= 0) & (c < np.inf), "finite and >= 0 nM")
-    _require("ic50", ic50, "nM", lambda c: (c > 0) & (c < np.inf), "finite and > 0 nM")
-    _require("hill", hill, "(no unit)", lambda h: (h > 0) & (h < np.inf), "finite and > 0")
+    check("concentration", concentration, "nM", "finite and >= 0 nM", lambda c: (c >= 0) & (c < np.inf))
+    check("ic50", ic50, "nM", "finite and > 0 nM", lambda c: (c > 0) & (c < np.inf))
+    check("hill", hill, "(no unit)", "finite and > 0", lambda h: (h > 0) & (h < np.inf))
     x, hill = _float(concentration) / _float(ic50), _float(hill)
     above, chord = x > 1, (hill <= 1) & (x < LINEAR_BELOW)
     # The power is of x or 1/x, whichever is below one, so that nothing overflows; every `where` keeps the branch that
@@ -141,10 +141,10 @@ def incidence(events: ArrayLike, n: ArrayLike, level: float = 0.95) -> Incidence
     Known numbers out of range are a ValueError. Source: Wilson EB, J Am Stat Assoc 1927;22:209-212,
     doi 10.1080/01621459.1927.10502953.
     """
-    _require("level", level, "(no unit)", lambda p: (p > 0) & (p < 1), "between 0 and 1, both excluded")
-    _require("n", n, "cells", lambda m: (m >= 1) & (m < np.inf), "finite and >= 1")
-    most = np.inf if isinstance(n, Tracer) else np.asarray(n)
-    _require("events", events, "cells", lambda k: (k >= 0) & (k <= most), f"0 to n = {n}")
+    check("level", level, "(no unit)", "between 0 and 1, both excluded", lambda p: (p > 0) & (p < 1))
+    check("n", n, "cells", "finite and >= 1", lambda m: (m >= 1) & (m < np.inf))
+    most = np.inf if is_traced(n) else np.asarray(n)
+    check("events", events, "cells", f"0 to n = {n}", lambda k: (k >= 0) & (k <= most))
     events, n = jnp.broadcast_arrays(_float(events), _float(n))
     z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
     p = events / n
@@ -177,7 +177,7 @@ def _given_fractions(fractions: Mapping[str, ArrayLike], concentration: ArrayLik
     if concentration is not None:
         raise ValueError(f"concentration = {concentration} nM; blocked fractions are given, so none is expected")
     for current, value in fractions.items():
-        _require(f"blocked fraction of {current}", value, "(no unit)", lambda p: (p >= 0) & (p <= 1), "[0, 1]")
+        check(f"blocked fraction of {current}", value, "(no unit)", "[0, 1]", lambda p: (p >= 0) & (p <= 1))
     return {current: _float(value) for current, value in fractions.items()}
 
 
@@ -210,12 +210,6 @@ def _float(x: ArrayLike) -> Array:
         return jnp.asarray(float(x))
     x = jnp.asarray(x)
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
-
-
-def _require(name: str, value: ArrayLike, unit: str, is_valid: Callable, allowed: str) -> None:
-    """ValueError unless every known value is valid; a traced value passes."""
-    if not isinstance(value, Tracer) and not np.all(is_valid(np.asarray(value))):
-        raise ValueError(f"{name} = {value} {unit}; allowed: {allowed}")
 
 
 # The table. Every number was read in the file that the source names; concentrations are in nM there too. Left out are

@@ -18,8 +18,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import ArrayLike
+
+from .arguments import check, is_traced
 
 Kind = Literal["current", "voltage"]
 if TYPE_CHECKING:
@@ -92,12 +93,12 @@ class PulseTrain(AbstractProtocol):
     kind: Kind = eqx.field(static=True, default="current")
 
     def __check_init__(self):
-        _check("amplitude", self.amplitude, "pA/pF", "finite", np.isfinite)
-        _check("start", self.start, "ms", "finite", np.isfinite)
-        _check("duration", self.duration, "ms", "> 0", lambda x: x > 0)
-        _check("count", self.count, "pulses", ">= 1", lambda x: x >= 1)
-        if _concrete(self.duration):
-            _check("period", self.period, "ms", f"> duration = {self.duration} ms", lambda x: x > self.duration)
+        check("amplitude", self.amplitude, "pA/pF", "finite", np.isfinite)
+        check("start", self.start, "ms", "finite", np.isfinite)
+        check("duration", self.duration, "ms", "> 0", lambda x: x > 0)
+        check("count", self.count, "pulses", ">= 1", lambda x: x >= 1)
+        if not is_traced(self.duration):
+            check("period", self.period, "ms", f"> duration = {self.duration} ms", lambda x: x > self.duration)
 
     def value(self, t):
         xp = _namespace(self, t)
@@ -132,13 +133,13 @@ class Pulses(AbstractProtocol):
     kind: Kind = eqx.field(static=True, default="current")
 
     def __check_init__(self):
-        _check("amplitude", self.amplitude, "pA/pF", "finite", np.isfinite)
-        _check("duration", self.duration, "ms", "> 0", lambda x: x > 0)
-        if _concrete(self.times, self.duration):
+        check("amplitude", self.amplitude, "pA/pF", "finite", np.isfinite)
+        check("duration", self.duration, "ms", "> 0", lambda x: x > 0)
+        if not is_traced(self.times, self.duration):
             times = np.atleast_1d(self.times)
-            _check("times", times, "ms", "at least one", lambda x: x.size > 0)
+            check("times", times, "ms", "at least one", lambda x: x.size > 0)
             allowed = f"finite, ascending and more than duration = {self.duration} ms apart"
-            _check("times", times, "ms", allowed, lambda x: np.isfinite(x).all() and (np.diff(x) > self.duration).all())
+            check("times", times, "ms", allowed, lambda x: np.isfinite(x).all() and (np.diff(x) > self.duration).all())
 
     def value(self, t):
         xp = _namespace(self, t)
@@ -163,9 +164,9 @@ def s1_s2(
     amplitude: float, duration: float, s1_period: float, s1_count: int, s2_interval: float, start: float = 0.0
 ) -> Pulses:
     """`s1_count` conditioning pulses `s1_period` ms apart, then one premature pulse `s2_interval` ms after the last."""
-    _check("s1_period", s1_period, "ms", "> 0", lambda x: x > 0)
-    _check("s1_count", s1_count, "pulses", ">= 1", lambda x: x >= 1)
-    _check("s2_interval", s2_interval, "ms", f"> duration = {duration} ms", lambda x: x > duration)
+    check("s1_period", s1_period, "ms", "> 0", lambda x: x > 0)
+    check("s1_count", s1_count, "pulses", ">= 1", lambda x: x >= 1)
+    check("s2_interval", s2_interval, "ms", f"> duration = {duration} ms", lambda x: x > duration)
     s1 = start + s1_period * np.arange(s1_count)
     return Pulses(amplitude, duration, np.append(s1, s1[-1] + s2_interval))
 
@@ -174,10 +175,10 @@ def dynamic_restitution(
     amplitude: float, duration: float, periods: Sequence[float], beats: int, start: float = 0.0
 ) -> Pulses:
     """`beats` pulses at each of `periods` (ms) in turn: the dynamic restitution protocol."""
-    _check(
+    check(
         "periods", np.asarray(periods, float), "ms", f"each > duration = {duration} ms", lambda x: (x > duration).all()
     )
-    _check("beats", beats, "pulses a period", ">= 1", lambda x: x >= 1)
+    check("beats", beats, "pulses a period", ">= 1", lambda x: x >= 1)
     intervals = np.repeat(np.asarray(periods, float), beats)
     return Pulses(amplitude, duration, start + np.concatenate([[0.0], np.cumsum(intervals)[:-1]]))
 
@@ -202,10 +203,10 @@ class Segments(AbstractProtocol):
                 f"{np.shape(self.begin)}, {np.shape(self.end)}, {np.shape(self.durations)}"
             )
         unit = "mV" if self.kind == "voltage" else "pA/pF"
-        _check("begin", self.begin, unit, "finite", lambda x: np.isfinite(x).all())
-        _check("end", self.end, unit, "finite", lambda x: np.isfinite(x).all())
-        _check("start", self.start, "ms", "finite", np.isfinite)
-        _check("durations", self.durations, "ms", "each > 0", lambda x: (x > 0).all() and np.isfinite(x).all())
+        check("begin", self.begin, unit, "finite", lambda x: np.isfinite(x).all())
+        check("end", self.end, unit, "finite", lambda x: np.isfinite(x).all())
+        check("start", self.start, "ms", "finite", np.isfinite)
+        check("durations", self.durations, "ms", "each > 0", lambda x: (x > 0).all() and np.isfinite(x).all())
 
     def value(self, t):
         xp = _namespace(self, t)
@@ -262,9 +263,9 @@ class Sampled(AbstractProtocol):
         shapes = np.shape(self.ts), np.shape(self.samples)
         if len(shapes[0]) != 1 or shapes[0] != shapes[1] or shapes[0][0] < 2:
             raise ValueError(f"ts (ms) and samples: expected two lists of one length >= 2, got shapes {shapes}")
-        _check("ts", self.ts, "ms", "strictly ascending", lambda x: (np.diff(x) > 0).all())
+        check("ts", self.ts, "ms", "strictly ascending", lambda x: (np.diff(x) > 0).all())
         unit = "mV" if self.kind == "voltage" else "pA/pF"
-        _check("samples", self.samples, unit, "finite", lambda x: np.isfinite(x).all())
+        check("samples", self.samples, unit, "finite", lambda x: np.isfinite(x).all())
 
     def value(self, t):
         xp = _namespace(self, t)
@@ -294,7 +295,7 @@ class Then(AbstractProtocol):
 
     def __check_init__(self):
         _same_kind(self.first, self.second)
-        _check("at", self.at, "ms", "finite", np.isfinite)
+        check("at", self.at, "ms", "finite", np.isfinite)
 
     def value(self, t):
         xp = _namespace(self, t)
@@ -353,7 +354,7 @@ class Repeat(AbstractProtocol):
         return self.once.kind
 
     def __check_init__(self):
-        _check("period", self.period, "ms", "> 0", lambda x: x > 0)
+        check("period", self.period, "ms", "> 0", lambda x: x > 0)
 
     def value(self, t):
         xp = _namespace(self, t)
@@ -414,29 +415,14 @@ def _decode(x) -> Any:
     return np.inf if x == "inf" else x
 
 
-def _concrete(*xs) -> bool:
-    return not any(isinstance(x, Tracer) or x is None or type(x) is object for x in xs)
-
-
 def _namespace(protocol, t):
     """numpy (float64, on the host) where every number is a host number, else jax.numpy."""
     leaves = (t, *jax.tree.leaves(protocol))
     return np if all(isinstance(x, (float, int, np.ndarray, np.generic)) for x in leaves) else jnp
 
 
-def _check(name, value, unit, allowed, is_allowed):
-    if not _concrete(value):
-        return
-    try:
-        good = bool(np.all(is_allowed(np.asarray(value, float))))
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise ValueError(f"{name} = {value} {unit}; allowed: {allowed}")
-
-
 def _times(protocol, *values) -> list[Any]:
-    if not _concrete(*values):
+    if is_traced(*values):
         raise ValueError(
             f"the times of {type(protocol).__name__} are traced, so its edges cannot be put on the time grid; "
             "make the protocol outside jit/grad/vmap, or pass grid= with the edges on it"

@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .adaptive_steps import AdaptiveTimes, as_arrays, run_adaptive
+from .arguments import is_traced
 from .cell import AbstractCell, dtype_of, unknown_name
 from .fixed_steps import make_plan, run_fixed
-from .grid import is_traced, merge, positions, save_times, uniform_grid
+from .grid import merge, positions, save_times, uniform_grid
 from .protocols import AbstractProtocol
 from .solvers import RushLarsen
 from .stepping import with_root_tolerance

@@ -8,10 +8,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .arguments import check, check_level, check_samples, check_threshold
+from ..arguments import check, is_traced
+from .arguments import check_level, check_samples, check_threshold
 from .detection import Positions, beat_spans, find_rises, locate_stimuli, row_count, window_size
 from .measurement import apds_of_cells, find_and_measure
 from .smoothing import moving_average
@@ -201,7 +201,7 @@ def _crop(fields, rows, population):
 def _protocol_onsets(trace):
     """Stimulus onsets of the trace's own protocol, ms; None without a protocol."""
     protocol = getattr(trace, "protocol", None)
-    if protocol is None or isinstance(trace.ts, Tracer):
+    if protocol is None or is_traced(trace.ts):
         return None
     return protocol.onsets(float(trace.ts[0]), float(trace.ts[-1]))
 

@@ -5,7 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
+
+from ..arguments import check, is_traced
 
 
 def check_samples(ts, V):
@@ -38,22 +39,7 @@ def check_threshold(threshold, dtype) -> tuple[Any, Any] | None:
         return None
     if not isinstance(threshold, (tuple, list)) or len(threshold) != 2:
         raise ValueError(f"threshold = {threshold} mV; allowed: (low, high), or None to take them from the trace")
-    if concrete(*threshold):
+    if not is_traced(*threshold):
         check("threshold", threshold, "mV", "(low, high) with low < high", lambda x: x[0] < x[1])
     low, high = threshold
     return jnp.asarray(low, dtype), jnp.asarray(high, dtype)
-
-
-def check(name, value, unit, allowed, is_allowed):
-    if value is None or not concrete(value):
-        return
-    try:
-        good = bool(np.all(is_allowed(np.asarray(value, float))))
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise ValueError(f"{name} = {value} {unit}; allowed: {allowed}")
-
-
-def concrete(*xs) -> bool:
-    return not any(isinstance(x, Tracer) for x in xs)

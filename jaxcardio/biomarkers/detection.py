@@ -6,10 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Int
 
-from .arguments import check, concrete
+from ..arguments import check, is_traced
 
 RE_ARM, FIRE = 0.2, 0.5
 """The two levels of the beat detector, as fractions of the way from the rest to the top of the trace."""
@@ -75,7 +74,7 @@ def row_count(rises, stimuli, max_beats):
         return stimuli.sample.shape[0]
     if max_beats is not None:
         return int(max_beats)
-    if isinstance(rises.most, Tracer):
+    if is_traced(rises.most):
         raise ValueError("max_beats = None beats; allowed under jit, vmap or grad: an integer >= 1")
     return max(1, int(rises.most))
 
@@ -96,7 +95,7 @@ def locate_stimuli(ts, onsets) -> _Stimuli:
         raise ValueError(f"onsets (ms): expected shape (n,), got {np.shape(onsets)}")
     check("onsets", onsets, "ms", "finite, ascending", lambda x: np.isfinite(x).all() and (np.diff(x) > 0).all())
     onsets = jnp.asarray(onsets, ts.dtype)
-    if concrete(ts):
+    if not is_traced(ts):
         first, last = float(ts[0]), float(ts[-1])
         check("onsets", onsets, "ms", f"within ts, {first} to {last} ms", lambda x: ((x >= first) & (x <= last)).all())
 
@@ -155,7 +154,7 @@ def beat_spans(rises: _Rises, stimuli, rows) -> tuple[_Spans, Array]:
 def window_size(longest, T):
     """Samples to look at for one beat: T, T/2, T/4 ..., enough for the longest; T where that is unknown."""
     window = T
-    while not isinstance(longest, Tracer) and window // 2 >= max(3, int(longest)):
+    while not is_traced(longest) and window // 2 >= max(3, int(longest)):
         window //= 2
     return window
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from ..arguments import check
 from .action_potentials import ActionPotentials
-from .arguments import check
 from .measurement import at_previous
 
 

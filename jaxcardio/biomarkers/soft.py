@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from .arguments import check, check_level, check_samples
+from ..arguments import check
+from .arguments import check_level, check_samples
 from .detection import potential_at
 
 

@@ -1,0 +1,24 @@
+"""Arguments refused by name; a traced value cannot be looked at, and passes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jax.core import Tracer
+
+
+def is_traced(*xs) -> bool:
+    """Whether any of these is a tracer: a value that jit, vmap or grad will only know later."""
+    return any(isinstance(x, Tracer) for x in xs)
+
+
+def check(name: str, value: Any, unit: str, allowed: str, is_allowed: Callable[[np.ndarray], Any]) -> None:
+    """A ValueError with name, value, unit and allowed range unless `is_allowed` of every known number; None passes."""
+    if value is None or is_traced(value):
+        return
+    try:
+        good = bool(np.all(is_allowed(np.asarray(value, float))))
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise ValueError(f"{name} = {value} {unit}; allowed: {allowed}")
