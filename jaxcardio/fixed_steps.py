@@ -1,7 +1,5 @@
 """Fixed steps: the whole run is laid out beforehand, then scanned in blocks that are checkpoints for reverse mode."""
 
-import operator
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffrax
@@ -10,11 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .arguments import is_traced
 from .cell import AbstractCell, driven_rates
 from .grid import positions
-from .progress import progress_bar
-from .stepping import is_packed, is_population, observe, over_cells, pack, term, unpack
+from .stepping import (
+    cast,
+    in_chunks,
+    is_packed,
+    is_population,
+    observe,
+    over_cells,
+    pack,
+    reporter,
+    straight_pieces,
+    term,
+    unpack,
+)
 from .trace import Status
 
 BLOCK = 50
@@ -78,10 +86,7 @@ def make_plan(protocol, ts, saved: np.ndarray, edges: np.ndarray | None, dtype) 
     value = slope = None
     jump = np.zeros(n, bool)
     if protocol is not None:
-        # Read inside the step, where rounding cannot put an edge on the wrong side; exact for straight pieces.
-        early, late = protocol.value(start + 0.25 * length), protocol.value(start + 0.75 * length)
-        slope = (late - early) / (0.5 * length)
-        value = early - 0.25 * length * slope
+        value, slope = straight_pieces(protocol, start, length)
         if edges is None:
             before = jnp.roll(value + slope * length, 1)
             jump = jnp.abs(value - before) > 1e-6 * (jnp.abs(value) + jnp.abs(before))
@@ -90,10 +95,10 @@ def make_plan(protocol, ts, saved: np.ndarray, edges: np.ndarray | None, dtype) 
     size, slots, slot, kept = _cut_at(n, saved[saved > 0] - 1)
     command = command_at_start = None
     if protocol is not None and protocol.kind == "voltage":
-        command_at_start = _cast(protocol.value(ts[:1]), dtype)[0]
+        command_at_start = cast(protocol.value(ts[:1]), dtype)[0]
         at_slots = np.zeros(kept.size, int)
         at_slots[kept] = saved[saved > 0]
-        command = _cast(protocol.value(ts[at_slots]), dtype).reshape(-1, slots)
+        command = cast(protocol.value(ts[at_slots]), dtype).reshape(-1, slots)
     steps = _Steps(
         start=_in_blocks(start, size, dtype),
         dt=_in_blocks(length, size, dtype),
@@ -143,13 +148,9 @@ def _in_blocks(x, size: int, dtype):
     """(steps,) -> (blocks, size), padded with zeros at the end."""
     if x is None:
         return None
-    x = _cast(x, dtype)
+    x = cast(x, dtype)
     xp = np if isinstance(x, np.ndarray) else jnp
     return xp.pad(x, (0, -x.shape[0] % size)).reshape(-1, size)
-
-
-def _cast(x, dtype):
-    return np.asarray(x, dtype) if isinstance(x, np.ndarray | np.generic | float) else jnp.asarray(x, dtype)
 
 
 def run_fixed(cell, y0, plan: Plan, solver, names, progress):
@@ -158,10 +159,10 @@ def run_fixed(cell, y0, plan: Plan, solver, names, progress):
     first = None
     if plan.save_start:
         first = observe(cell, y0, plan.command_at_start, names)
-    report = _reporter(progress, cell, y0, plan)
+    report = reporter(progress, cell, y0, plan.blocks)
     carry = run.begin(y0, jax.tree.map(lambda x: x[0, 0], plan.blocks.steps))
     pieces = []
-    for blocks, done in _chunks(plan.blocks, 1 if report is None else 40):
+    for blocks, done in in_chunks(plan.blocks, 1 if report is None else 40):
         carry, saved = run.blocks(carry, blocks)
         pieces.append(saved)
         if report is not None:
@@ -183,15 +184,6 @@ def _collect(first, pieces, wanted):
     if first is None:
         return jax.tree.map(lambda *x: collect(None, *x), *pieces)
     return jax.tree.map(collect, first, *pieces)
-
-
-def _chunks(blocks: _Blocks, most: int):
-    """The blocks in at most `most` chunks of one size, so that one program serves all, and the fraction done."""
-    n = len(blocks.steps.dt)
-    size = -(-n // most)
-    blocks = jax.tree.map(lambda x: x if n % size == 0 else np.pad(x, [(0, -n % size), (0, 0)]), blocks)
-    for begin in range(0, n, size):
-        yield jax.tree.map(operator.itemgetter(slice(begin, begin + size)), blocks), min(1.0, (begin + size) / n)
 
 
 class _Run(eqx.Module):
@@ -294,10 +286,3 @@ class _Run(eqx.Module):
         if self.population:
             function = jax.vmap(function, in_axes=(self.cell.population_axes(), 0))
         return function(self.cell, carry)
-
-
-def _reporter(progress, cell, y0, plan) -> Callable[[float], None] | None:
-    leaves = jax.tree.leaves((cell, y0, plan.blocks))
-    if progress is False or is_traced(*leaves):
-        return None
-    return progress_bar(f"{type(cell).__name__} {plan.n_steps} steps") if progress is True else progress

@@ -28,11 +28,14 @@ def uniform_grid(t0: float, t1: float, dt: float, through: Sequence[np.ndarray] 
     """Times from t0 to t1 (ms, float64) at most `dt` apart that step exactly to every time in `through`."""
     corners = merge(np.concatenate([[t0, t1], *through]))
     counts = np.maximum(1, np.ceil(np.diff(corners) / dt - 1e-6)).astype(int)
-    pieces = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(corners[:-1], corners[1:], counts, strict=True)]
-    if (counts == counts[0]).all():
-        fractions = np.arange(counts[0]) / counts[0]
-        return np.append((corners[:-1, None] + np.diff(corners)[:, None] * fractions).ravel(), t1)
-    return np.append(np.concatenate(pieces), t1)
+    return divided(corners, counts)
+
+
+def divided(corners: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Ascending times with the interval after the k-th of `corners` divided into counts[k] equal parts."""
+    steps = np.diff(corners) / counts
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.append(np.repeat(corners[:-1], counts) + within * np.repeat(steps, counts), corners[-1])
 
 
 def paced_grid(
@@ -55,18 +58,24 @@ def paced_grid(
         raise ValueError(
             f"pacing: {type(pacing).__name__} has no stimulus onsets; allowed: a stimulus, e.g. PulseTrain"
         )
+    starts = merge(np.concatenate([[t0], pacing.onsets(t0, t1)]))
+    return staged_grid(starts, pacing.edges(t0, t1), t0, t1, stages)
+
+
+def staged_grid(
+    starts: np.ndarray, through: np.ndarray, t0: float, t1: float, stages: Sequence[Stage | tuple[float, float]]
+) -> np.ndarray:
+    """Times from t0 to t1 (ms): the `stages` anew from each of the ascending `starts`, and every time in `through`."""
     untils = np.array([s[0] for s in stages], float)
     steps = np.array([s[1] for s in stages], float)
     if not (np.diff(untils) > 0).all() or not np.isinf(untils[-1]) or not (steps > 0).all():
         raise ValueError(f"stages = {tuple(stages)}; allowed: (until, dt) in ms, until ascending to inf, dt > 0")
-    starts = merge(np.concatenate([[t0], pacing.onsets(t0, t1)]))
-    edges = pacing.edges(t0, t1)
     pieces = [np.array([t0])]
     for begin, end in zip(starts, np.append(starts[1:], t1), strict=True):
         bounds = np.minimum(begin + np.append(0.0, untils), end)
         for a, b, dt in zip(bounds[:-1], bounds[1:], steps, strict=True):
             if b > a:
-                pieces.append(uniform_grid(a, b, dt, [edges[(edges > a) & (edges < b)]])[1:])
+                pieces.append(uniform_grid(a, b, dt, [through[(through > a) & (through < b)]])[1:])
     return np.concatenate(pieces)
 
 

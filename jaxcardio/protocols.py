@@ -279,7 +279,7 @@ class Sampled(AbstractProtocol):
         return np.zeros(0)
 
     def shortest(self):
-        return np.inf
+        return float(np.diff(_times(self, self.ts)[0]).min())
 
 
 class Then(AbstractProtocol):

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from .adaptive_steps import AdaptiveTimes, as_arrays, run_adaptive
 from .arguments import is_traced
 from .cell import AbstractCell, dtype_of, unknown_name
+from .clamp import clamp_grid, make_clamp_plan, run_clamp
 from .fixed_steps import make_plan, run_fixed
 from .grid import merge, positions, save_times, uniform_grid
 from .protocols import AbstractProtocol
@@ -25,6 +26,8 @@ DEFAULT_RTOL = 1e-6
 """Relative tolerance of an adaptive run when none is given (in float32 `FLOAT32_RTOL`)."""
 DEFAULT_SAVE_EVERY = 1.0
 """Interval of the saved samples in ms when none is asked for."""
+CLOSED_FORM = "closed form, RushLarsen2"
+"""How a run under a voltage clamp with no solver named is done (`clamp.py`)."""
 FLOAT32_RTOL = 1e-5
 """Smallest relative tolerance that float32 can meet (84 units in the last place)."""
 
@@ -55,11 +58,14 @@ def simulate(
     Edges of the protocol and saved times are put on the grid, or adaptive steps are clipped there. A run computes in
     the dtype of the cell.
 
+    Under a voltage clamp with no solver named, gates of voltage alone follow their closed form and all other states
+    take second-order steps (`clamp.py`): on a grid that is fine after each edge, or at most `dt` long, or on `grid`.
+
     Args:
         cell: what to run.
         protocol: a stimulus (pA/pF), a voltage clamp (mV), or None.
         t1, t0: end and start, ms; t1 > t0.
-        solver: any Diffrax solver; default `RushLarsen()`.
+        solver: any Diffrax solver; default `RushLarsen()`, under a clamp the closed form.
         dt: longest step, ms.
         grid: ascending times from t0 to t1, ms. May be traced (to differentiate through times); then every step is
             saved and the edges must be on it.
@@ -81,13 +87,18 @@ def simulate(
     Raises:
         ValueError: for an argument out of range, naming it, its value, its unit and the allowed range.
     """
-    solver = RushLarsen() if solver is None else solver
     _check_times(t0, t1)
     _check_adjoint(adjoint)
     dtype = dtype_of(cell)
     names = _output_names(cell, outputs)
     y0 = _initial_state(cell, y0, dtype)
-    if _is_adaptive(solver, dt, grid, rtol, atol):
+    closed = solver is None and protocol is not None and protocol.kind == "voltage" and not is_traced(grid)
+    solver = RushLarsen() if solver is None else solver
+    if closed and not _is_adaptive(solver, dt, grid, rtol, atol):
+        plan = _clamp_plan(protocol, t0, t1, dt, grid, save_every, save_at, dtype)
+        saved, final, status = run_clamp(cell, y0, plan, names, progress)
+        steps, ts = np.full(np.shape(status), plan.n_steps), plan.ts
+    elif _is_adaptive(solver, dt, grid, rtol, atol):
         ts = _save_times(t0, t1, save_every, save_at)
         rtol, atol = _tolerances(rtol, atol, dtype, t1)
         edges = np.zeros(0) if protocol is None else protocol.edges(t0, t1)
@@ -107,8 +118,29 @@ def simulate(
         ts = plan.ts
     ys = with_command(cell, outputs_type(names, cell)(**saved), protocol, ts)
     final = with_command(cell, final, protocol, t1)
-    how = describe(solver, t0=t0, t1=t1, dt=dt, rtol=rtol, atol=atol, grid=None if grid is None else "given")
+    how = describe(
+        CLOSED_FORM if closed else solver,
+        t0=t0,
+        t1=t1,
+        dt=dt,
+        rtol=rtol,
+        atol=atol,
+        grid=None if grid is None else "given",
+    )
     return Trace(ts, ys, status, final, steps, cell, protocol, how)
+
+
+def _clamp_plan(protocol, t0, t1, dt, grid, save_every, save_at, dtype):
+    every_step = isinstance(save_at, str) and save_at == "steps"
+    wanted = np.zeros(0) if every_step else _save_times(t0, t1, save_every, save_at)
+    edges = protocol.edges(t0, t1)
+    if grid is None:
+        if dt is not None:
+            _check_step(dt, protocol)
+        ts = clamp_grid(protocol, t0, t1, dt, wanted)
+    else:
+        ts = merge(np.concatenate([_checked_grid(grid, t0, t1), edges, wanted]))
+    return make_clamp_plan(protocol, ts, ts if every_step else wanted, edges, dtype)
 
 
 def _fixed_times(protocol, t0, t1, dt, grid, save_every, save_at):

@@ -1,12 +1,20 @@
 """What fixed and adaptive runs share: the term a solver sees, the state as it holds it, what is observed of it."""
 
+import operator
+from collections.abc import Callable
+from typing import Any
+
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optimistix
 from jaxtyping import Array
 
+from .arguments import is_traced
+from .progress import progress_bar
+from .protocols import AbstractProtocol
 from .relaxation import derivative
 from .solvers import AbstractRushLarsen, RatesTerm
 
@@ -69,3 +77,36 @@ def with_root_tolerance(solver: diffrax.AbstractSolver, rtol, atol) -> diffrax.A
         return solver
     rtol = 1e-6 if rtol is None else rtol
     return eqx.tree_at(lambda s: s.root_finder, solver, optimistix.Newton(rtol, 1e-2 * rtol if atol is None else atol))
+
+
+def straight_pieces(protocol: AbstractProtocol, start, length):
+    """Value at the start of each step and slope over it; `start` and `length` in ms.
+
+    Read inside the step, where rounding cannot put an edge on the wrong side; exact for straight pieces.
+    """
+    early, late = protocol.value(start + 0.25 * length), protocol.value(start + 0.75 * length)
+    slope = (late - early) / (0.5 * length)
+    return early - 0.25 * length * slope, slope
+
+
+def cast(x, dtype):
+    """x in the dtype of the run: on the host what is on the host, so that a plan costs no device memory."""
+    return np.asarray(x, dtype) if isinstance(x, np.ndarray | np.generic | float) else jnp.asarray(x, dtype)
+
+
+def in_chunks(blocks: Any, most: int):
+    """The blocks (a tree with one leading axis) in at most `most` chunks of one size, and the fraction done."""
+    n = len(jax.tree.leaves(blocks)[0])
+    size = -(-n // most)
+    padded = jax.tree.map(
+        lambda x: x if n % size == 0 else np.pad(x, [(0, -n % size), *[(0, 0)] * (x.ndim - 1)]), blocks
+    )
+    for begin in range(0, n, size):
+        yield jax.tree.map(operator.itemgetter(slice(begin, begin + size)), padded), min(1.0, (begin + size) / n)
+
+
+def reporter(progress, cell, y0, blocks) -> Callable[[float], None] | None:
+    """What to tell the progress of a run to; None under a transformation, and where none is wanted."""
+    if progress is False or is_traced(*jax.tree.leaves((cell, y0, blocks))):
+        return None
+    return progress_bar(type(cell).__name__) if progress is True else progress

@@ -249,6 +249,7 @@ def with_command(cell: AbstractCell, ys, protocol: AbstractProtocol | None, ts):
     return driven_state(cell, ys, protocol.kind, jnp.broadcast_to(command, shape))
 
 
-def describe(solver: diffrax.AbstractSolver, **settings) -> str:
+def describe(solver: diffrax.AbstractSolver | str, **settings) -> str:
     """Solver and settings as text for the record."""
-    return ", ".join([type(solver).__name__, *(f"{k}={v}" for k, v in settings.items() if v is not None)])
+    name = solver if isinstance(solver, str) else type(solver).__name__
+    return ", ".join([name, *(f"{k}={v}" for k, v in settings.items() if v is not None)])
