@@ -5,16 +5,17 @@ import time
 from collections.abc import Callable
 
 
-def progress_bar(title: str) -> Callable[[float], None]:
-    """A one-line bar on stderr: call it with the fraction done."""
+def progress_bar(title: str, total: float | None = None, unit: str = "") -> Callable[[float], None]:
+    """A one-line bar on stderr: call it with the fraction done. With a total and its unit it shows the rate."""
     began = time.perf_counter()
 
     def report(done: float) -> None:
         spent = time.perf_counter() - began
         left = spent * (1 / done - 1) if done > 0 else float("nan")
+        rate = "" if total is None or spent == 0 else f", {total * done / spent:.3g} {unit}/s"
         bar = "#" * round(30 * done)
         end = "\n" if done >= 1 else ""
-        sys.stderr.write(f"\r{title} [{bar:<30}] {100 * done:3.0f} %  {spent:.0f} s, {left:.0f} s left {end}")
+        sys.stderr.write(f"\r{title} [{bar:<30}] {100 * done:3.0f} %  {spent:.0f} s{rate}, {left:.0f} s left {end}")
         sys.stderr.flush()
 
     return report

@@ -1,4 +1,4 @@
-"""House rules of the test suite: float64, strict promotion, rank promotion an error, warnings are errors."""
+"""House rules of the tests: float64, two devices, strict promotion, rank promotion an error, warnings are errors."""
 
 import os
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", 2)  # populations are spread over two devices throughout
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -9,8 +9,8 @@ import pytest
 from jaxcardio import plot, simulate
 from jaxcardio.biomarkers import Restitution, action_potentials
 from jaxcardio.models import AlievPanfilov1996, KernikClancy2019
-from jaxcardio.population import DoseResponse, Viability
-from jaxcardio.population.study import UNITS
+from jaxcardio.population import DoseResponse
+from jaxcardio.population.viability import UNITS
 from jaxcardio.trace import Trace
 
 
@@ -29,7 +29,7 @@ def study():
     return DoseResponse(
         doses=np.array([0.0, 10.0, 100.0]),
         cells=np.arange(5),
-        viability=np.full(5, Viability.VIABLE),
+        reasons=np.zeros(5, int),
         example_cells=np.array([1, 3]),
         example_ts=np.arange(10.0),
         example_V=rng.random((3, 2, 10)),

@@ -131,47 +131,6 @@ def test_a_population_may_have_its_own_initial_states():
     )
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 8])
-def test_population_chunks_do_not_change_the_cells(chunk):
-    cells = jc.population.sample(CELL, n=7, seed=1, spread=0.2, parameters=["g_Kr", "g_CaL"])
-    whole = jc.simulate(cells, PACING, t1=30.0, dt=0.05, outputs=["V"])
-    chunked = jc.population.simulate(cells, PACING, t1=30.0, dt=0.05, outputs=["V"], chunk=chunk)
-    assert chunked.V.shape == (7, 31)
-    np.testing.assert_allclose(chunked.V, whole.V, rtol=1e-10)
-
-
-def test_a_population_continues_chunk_by_chunk_from_its_final_states():
-    cells = jc.population.sample(CELL, n=5, seed=1, spread=0.2, parameters=["g_Kr"])
-    whole = jc.population.simulate(cells, t1=20.0, dt=0.05, chunk=2)
-    first = jc.population.simulate(cells, t1=10.0, dt=0.05, chunk=2)
-    second = jc.population.simulate(cells, t0=10.0, t1=20.0, dt=0.05, chunk=3, y0=first.final_state)
-    np.testing.assert_allclose(second.V, whole.V[:, 10:], rtol=1e-10)
-
-
-def test_a_chunk_that_raises_is_not_swallowed():
-    cells = jc.population.sample(CELL, n=5, seed=1, spread=0.2, parameters=["g_Kr"])
-    with pytest.raises(ValueError, match=r"save_every = 99.0 ms"):
-        jc.population.simulate(cells, t1=10.0, save_every=99.0, chunk=2)
-
-
-def test_cell_i_depends_on_version_seed_and_i_alone():
-    names = ["g_Kr", "g_CaL", "g_Na"]
-    all_cells = jc.population.sample(CELL, n=10, seed=3, spread=0.3, parameters=names)
-    some = jc.population.sample(CELL, n=4, seed=3, spread=0.3, parameters=["g_CaL"], start=5)
-    assert np.array_equal(some.g_CaL, all_cells.g_CaL[5:9])
-    assert not np.array_equal(
-        jc.population.sample(CELL, n=10, seed=4, spread=0.3, parameters=names).g_Kr, all_cells.g_Kr
-    )
-    # The very numbers: changing them needs a new population.sampling.VERSION.
-    np.testing.assert_allclose(jc.population.factors("g_Kr", n=2, seed=0, spread=0.2), FIRST_TWO, rtol=1e-15)
-
-
-FIRST_TWO = [1.1929653512779623, 0.8071241282392293]
-
-
-# --- compilation -----------------------------------------------------------------------------------------------------
-
-
 def test_other_values_do_not_compile_anew():
     """Python sees the model only while tracing: a second run with other parameters, stimulus and state does not."""
     count = 0
@@ -325,9 +284,6 @@ P = jc.protocols
             "t1 = 50000.0 ms; allowed for an adaptive float32",
         ),
         (lambda: CELL.replace(g_Kr=[1.0, 2.0], g_Na=[1.0, 2.0, 3.0]).population_size(), "different lengths"),
-        (lambda: jc.population.sample(CELL, n=0, seed=0, spread=0.2, parameters=["g_Kr"]), "n = 0 cells; allowed"),
-        (lambda: jc.population.sample(CELL, n=3, seed=0, spread=1.5, parameters=["g_Kr"]), "spread = 1.5; allowed"),
-        (lambda: jc.population.sample(CELL, n=3, seed=0, spread=0.2, parameters=["g_K"]), "no parameter named 'g_K'"),
         (lambda: jc.population.simulate(CELL, t1=5.0), "expected a population"),
         (lambda: jc.Trace.from_samples([0.0, 2.0, 1.0], [0.0, 0.0, 0.0]), "strictly ascending"),
         (lambda: jc.Trace.from_samples([0.0, 1.0], [0.0, 0.0, 0.0]), r"got \(2,\) and \(3,\)"),

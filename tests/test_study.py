@@ -2,14 +2,16 @@
 
 from typing import Any
 
+import h5py
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxcardio import astype, pharmacology
 from jaxcardio.models import KernikClancy2019, TenTusscher2004
-from jaxcardio.population import DoseResponse, Viability, dose_response, member, sample, simulate
-from jaxcardio.population.study import EVENTS, UNITS
+from jaxcardio.population import DoseResponse, Reason, dose_response, member, sample, screen, simulate
+from jaxcardio.population.study import EVENTS
+from jaxcardio.population.viability import UNITS
 from jaxcardio.protocols import PulseTrain, VoltageSteps
 from jaxcardio.trace import Trace
 
@@ -31,13 +33,31 @@ def study(cells):
 def test_shapes_and_who_is_kept(study):
     m = len(study.cells)
     assert 1 <= m < 12
-    assert np.array_equal(study.cells, np.flatnonzero(study.viability == Viability.VIABLE))
+    assert np.array_equal(study.cells, np.flatnonzero(study.reasons == 0))
     assert sum(study.dropped().values()) == 12 - m
     assert all(getattr(study, name).shape == (3, m) for name in UNITS)
     assert study.example_V.shape == (3, len(study.example_cells), len(study.example_ts))
     assert np.isfinite(study.apd90[0]).all()
     assert not study.failed[0].any()
     assert not study.quiescent[0].any()
+
+
+def test_control_is_a_screening_by_the_default_rules(cells, study):
+    found = screen(cells, **SHORT)
+    assert np.array_equal(found.reasons, study.reasons)
+    for name in UNITS:
+        assert np.array_equal(found.biomarkers[name][found.viable], getattr(study, name)[0], equal_nan=True), name
+
+
+def test_a_dropped_cell_is_counted_once_by_its_gravest_reason(study):
+    reasons = np.array([0, Reason.NO_BEAT, Reason.NO_BEAT | Reason.NO_REPOLARISATION, Reason.RUN_FAILED])
+    dropped = DoseResponse(**{**vars(study), "reasons": reasons}).dropped()
+    assert dropped == {
+        "does not beat": 1,
+        "does not repolarise": 1,
+        "its run failed": 1,
+        "a biomarker out of range": 0,
+    }
 
 
 def test_the_drug_prolongs_or_stops_repolarisation(study):
@@ -110,6 +130,11 @@ def test_foreign_and_truncated_files_are_named(study, tmp_path):
     with pytest.raises(ValueError, match="not a jaxcardio dose response"):
         DoseResponse.load(path)
     study.save(path)
+    with h5py.File(path, "a") as file:
+        file.attrs["format_version"] = 1  # its codes meant something else
+    with pytest.raises(ValueError, match="format version 1; allowed: 2"):
+        DoseResponse.load(path)
+    study.save(path)
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(ValueError, match="not a whole HDF5 file of a jaxcardio dose response"):
         DoseResponse.load(path)
@@ -153,7 +178,7 @@ def test_paced_cells_and_single_precision():
             dict(protocol=VoltageSteps(np.array([-80.0]), np.array([10.0]))),
             "protocol: a voltage clamp; allowed: a stimulus, or None",
         ),
-        (dict(y0=None), "y0: not an argument of dose_response"),
+        (dict(y0=None), "y0: not an argument here"),
         (dict(cells=KernikClancy2019()), "cells: expected a population"),
     ],
 )

@@ -184,11 +184,13 @@ def first_falls(V, rest, peak, end, levels):
     s = jnp.arange(V.shape[0], dtype=jnp.int32)
     potentials = potential_at(jnp.asarray(levels, V.dtype), V[rest], V[peak])
     fallen = (V[None] <= potentials[:, None]) & ((s > peak) & (s < end))[None]
-    return jnp.where(fallen.any(axis=1), jnp.argmax(fallen, axis=1).astype(jnp.int32), NONE)
+    return jnp.where(fallen, s[None], NONE).min(axis=1)
 
 
 def _argmax(x, where):
-    return jnp.argmax(jnp.where(where, x, -jnp.inf)).astype(jnp.int32)
+    """The first marked sample at which x is largest; 0 without any. A minimum of integers is vectorised, argmax not."""
+    x = jnp.where(where, x, -jnp.inf)
+    return jnp.where(x == x.max(), jnp.arange(x.shape[0], dtype=jnp.int32), NONE).min()
 
 
 def potential_at(level, rest, peak):

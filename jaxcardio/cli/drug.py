@@ -17,7 +17,7 @@ import numpy as np
 from .. import pharmacology, plot
 from ..cell import AbstractCell, unknown_name
 from ..population import dose_response, sample
-from ..population.study import DISCARD, DT, SAVE_EVERY, T1
+from ..population.viability import DISCARD, DT, SAVE_EVERY, T1
 from .common import (
     USUAL,
     checked_output,

@@ -1,6 +1,5 @@
 """A drug at several doses on every cell of a population: biomarkers, afterdepolarisations and their incidence."""
 
-import enum
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -10,91 +9,47 @@ import h5py
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ..biomarkers import action_potentials_from
 from ..cell import AbstractCell
 from ..files import read_hdf5
 from ..pharmacology import Drug, Incidence, block, incidence
 from ..progress import progress_bar
 from ..protocols import AbstractProtocol, to_json
-from ..solvers import RushLarsen2
-from ..trace import Trace, describe
-from .simulation import CHUNK, member, simulate
+from ..trace import describe
+from .simulation import member, simulate
+from .viability import (
+    DISCARD,
+    EAD_RISE,
+    EXCITED,
+    PATIENCE,
+    REASONS,
+    REST,
+    SAVE_EVERY,
+    T1,
+    UNITS,
+    check_window,
+    gravest,
+    measure,
+    run_options,
+    screen,
+)
 
 FORMAT = "jaxcardio dose response"
-FORMAT_VERSION = 1
-
-T1, DISCARD = 10_000.0, 5_000.0
-"""Length of each run and how much of it is not looked at, ms."""
-DT, SAVE_EVERY = 0.1, 1.0
-"""Step of `RushLarsen2` and sampling interval, ms. On 300 Kernik cells, spread 0.2, against steps of 0.02 ms, APD90
-differs by 0.01 ms (median), 0.15 ms (95 % of cells), 0.34 ms (99 %); in float32 by no more than in float64."""
-REST, EXCITED = -60.0, -20.0
-"""The two potentials, mV, that tell rest from excitation: the same for every cell and dose."""
-EAD_RISE = 2.0
-"""Smallest depolarisation that is an early afterdepolarisation, mV."""
-PATIENCE = 2_000.0
-"""A cell that has not come back to rest for this long at the end of the run has failed to repolarise, ms."""
+FORMAT_VERSION = 2
 
 Event = Literal["ead", "failed", "abnormal", "oscillating", "quiescent"]
 EVENTS: tuple[Event, ...] = ("ead", "failed", "abnormal", "oscillating", "quiescent")
 
 
-class Viability(enum.IntEnum):
-    """Why a cell is kept or dropped at control."""
-
-    VIABLE = 0
-    NO_BEAT = 1
-    NO_REPOLARISATION = 2
-    RUN_FAILED = 3
-
-
-REASONS = {
-    Viability.VIABLE: "beats and repolarises",
-    Viability.NO_BEAT: "does not beat",
-    Viability.NO_REPOLARISATION: "does not repolarise",
-    Viability.RUN_FAILED: "its run failed",
-}
-
-UNITS = {
-    "apd90": "ms",
-    "apd50": "ms",
-    "cycle_length": "ms",
-    "mdp": "mV",
-    "peak": "mV",
-    "dvdt_max": "mV/ms",
-    "beats": "1",
-    "ead": "1",
-    "failed": "1",
-    "oscillating": "1",
-    "quiescent": "1",
-    "status": "jaxcardio.Status",
-}
-"""Every quantity of shape (doses, viable cells) and its unit."""
-
-
 class DoseResponse(eqx.Module):
     """What a drug did to the cells of a population that are viable at control. On the host, in numpy.
-
-    A *beat* begins when V rises through `EXCITED` (-20 mV) after having been at or below `REST` (-60 mV); only what
-    happens after the discarded time counts. It has repolarised when V has come back to its APD90 level and to `REST`.
-    Biomarkers are means over the complete beats: begun and repolarised in that time, and, where spontaneous, preceded
-    by another, so that their rest was seen. NaN where there is none.
 
     Attributes:
         doses: nM, shape (doses,); the first is 0, control.
         cells: index in the population of every viable cell, shape (cells,); the order of the columns below.
-        viability: `Viability` of every cell of the population at control, shape (population,).
-        apd90, apd50, cycle_length, mdp, peak, dvdt_max: means, shape (doses, cells), ms, mV, mV/ms. `mdp` is the
-            resting potential where paced. dvdt_max of a 30 V/s upstroke is some per cent low at 1 ms samples.
-        beats: number of complete beats behind those means.
-        ead: an early afterdepolarisation in at least one beat that then repolarised: past its APD30 level and before
-            its APD90 level V rose by `EAD_RISE` (2 mV) above its lowest value so far.
-        failed: repolarisation failure: V stayed above `REST` for the last `PATIENCE` ms of the run. A cell can have
-            shown an EAD and fail later.
-        oscillating: failed, and V still rises by `EAD_RISE` or more after the discarded time: afterdepolarisations
-            that never end, where other cells are stuck at a steady potential.
-        quiescent: at rest and no beat begun.
-        status: `Status` of the run; cells with another than OK count in no incidence.
+        reasons: why each cell of the population is not viable at control, bits of `Reason`, shape (population,).
+        apd90, apd50, cycle_length, mdp, peak, dvdt_max, beats, ead, failed, oscillating, quiescent, status: what
+            `population.measure` gives (it says what each of them is), shape (doses, cells). A cell can have shown an
+            EAD and fail later. Cells with another status than OK count in no incidence.
         example_cells, example_ts, example_V: some cells for figures: their columns (k,), times (time,) ms, V
             (doses, k, time) mV.
         drug, model: names.
@@ -103,7 +58,7 @@ class DoseResponse(eqx.Module):
 
     doses: Float[np.ndarray, " doses"]
     cells: Int[np.ndarray, " cells"]
-    viability: Int[np.ndarray, " population"]
+    reasons: Int[np.ndarray, " population"]
     apd90: Float[np.ndarray, "doses cells"]
     apd50: Float[np.ndarray, "doses cells"]
     cycle_length: Float[np.ndarray, "doses cells"]
@@ -145,21 +100,22 @@ class DoseResponse(eqx.Module):
         return incidence(events, self.counted(), level)
 
     def dropped(self) -> dict[str, int]:
-        """How many cells of the population were dropped at control, by reason."""
-        return {REASONS[v]: int((self.viability == v).sum()) for v in Viability if v != Viability.VIABLE}
+        """How many cells of the population were dropped at control, each counted once, by its gravest reason."""
+        found = gravest(self.reasons)
+        return {text: int((found == int(reason)).sum()) for reason, text in REASONS.items()}
 
     def table(self, level: float = 0.95) -> str:
         """Biomarkers (mean and standard deviation over cells) and incidences at each dose, as text."""
         return _table(self, level)
 
     def save(self, path) -> None:
-        """Writes everything with units, viability codes and settings as HDF5."""
+        """Writes everything with units, codes of the reasons and settings as HDF5."""
         with h5py.File(path, "w") as file:
             file.attrs.update(
                 format=FORMAT, format_version=FORMAT_VERSION, drug=self.drug, model=self.model, settings=self.settings
             )
-            codes = "; ".join(f"{v.value} {REASONS[v]}" for v in Viability)
-            for name, unit in (_ALSO | UNITS | {"viability": codes}).items():
+            bits = "; ".join(f"{int(reason)} {text}" for reason, text in REASONS.items())
+            for name, unit in (_ALSO | UNITS | {"reasons": f"sum of {bits}"}).items():
                 values = getattr(self, name)
                 packed = {"compression": "gzip", "shuffle": True} if values.size > 4096 else {}
                 file.create_dataset(name, data=values, **packed).attrs["unit"] = unit
@@ -173,7 +129,7 @@ class DoseResponse(eqx.Module):
 _ALSO = {
     "doses": "nM",
     "cells": "index",
-    "viability": "code",
+    "reasons": "bits",
     "example_cells": "column",
     "example_ts": "ms",
     "example_V": "mV",
@@ -189,7 +145,7 @@ def dose_response(
     t1: float = T1,
     discard: float = DISCARD,
     save_every: float = SAVE_EVERY,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     examples: int = 4,
     record: Mapping[str, Any] | None = None,
     progress: bool | Callable[[float], None] = False,
@@ -197,9 +153,8 @@ def dose_response(
 ) -> DoseResponse:
     """Runs a population at control, drops the cells that are not viable there, and runs the others at every dose.
 
-    Every run starts from the published initial state with the drug in place. Viable is, as published (doi
-    10.7554/eLife.110013), a cell that beats and repolarises: at least one complete beat after `discard`, and V back
-    at `REST` (-60 mV) within the last `PATIENCE` (2000 ms). `DoseResponse` says what is measured and what counts.
+    Every run starts from the published initial state with the drug in place. Viable is what `Rules()` says: a cell that
+    beats and repolarises. `population.measure` says what is measured, `DoseResponse` what counts.
 
     Args:
         cells: a population.
@@ -208,7 +163,7 @@ def dose_response(
         protocol: a stimulus; None for cells that beat by themselves.
         t1, discard: length of each run and how much of its beginning is not looked at, ms.
         save_every: sampling interval, ms; samples are measured chunk by chunk and not kept.
-        chunk: cells simulated together. The result does not depend on it.
+        chunk: cells simulated together, as for `population.simulate`. The result does not depend on it.
         examples: how many cells to keep V of.
         record: what to write into `settings`, e.g. the seed and spread of the population.
         progress: True for a bar on stderr, or a function of the fraction done.
@@ -217,30 +172,31 @@ def dose_response(
     ValueError: an argument out of its range, by name; an unknown drug; no cell is viable.
     """
     doses = _checked_doses(doses)
-    _check_window(t1, discard, protocol)
-    options = _with_defaults(options) | {"t1": t1, "save_every": save_every, "chunk": chunk}
-    options["outputs"] = [cells.potential]
+    check_window(t1, discard, protocol)
+    options = run_options(options) | {"t1": t1, "save_every": save_every, "chunk": chunk}
     if cells.population_size() is None:
         raise ValueError("cells: expected a population (parameters of shape (n_cells,)), got a single cell")
     block(cells, drug, doses[-1])  # an unknown drug must not cost a control run
     name = drug if isinstance(drug, str) else drug.name
     report = progress_bar(f"{name}, {len(doses)} doses") if progress is True else progress or (lambda done: None)
 
-    def run(population, k):
-        def share(done):
-            report((k + done) / (len(doses) + 1))
+    def share(k):
+        return lambda done: report((k + done) / (len(doses) + 1))
 
-        return simulate(population, protocol, reduce=lambda x: _measure(x, discard), progress=share, **options)
-
-    control = run(cells, 0)
-    viability = _viability(control)
-    kept = np.flatnonzero(viability == Viability.VIABLE)
+    control = screen(cells, None, protocol, discard=discard, progress=share(0), **options)
+    kept = np.flatnonzero(control.viable)
     if kept.size == 0:
-        counts = {REASONS[v]: int((viability == v).sum()) for v in Viability}
-        raise ValueError(f"cells: none of {len(viability)} is viable at control ({counts}); allowed: at least one")
+        raise ValueError(
+            f"cells: none of {len(control.viable)} is viable at control ({control.counts()}); allowed: >= 1"
+        )
     viable = member(cells, kept)
-    rows = [{k: x[kept] for k, x in control.items()}]
-    rows += [run(block(viable, drug, dose), k + 1) for k, dose in enumerate(doses[1:])]
+    options["outputs"] = [cells.potential]
+
+    def run(k):
+        treated = block(viable, drug, doses[k])
+        return simulate(treated, protocol, reduce=lambda x: measure(x, discard), progress=share(k), **options)
+
+    rows = [{k: x[kept] for k, x in control.biomarkers.items()}, *(run(k) for k in range(1, len(doses)))]
     fields = {k: np.stack([row[k] for row in rows]) for k in UNITS}
     shown = _examples(fields, examples)
     ts, V = _run_examples(viable, drug, doses, protocol, shown, options)
@@ -248,7 +204,7 @@ def dose_response(
     return DoseResponse(
         doses=doses,
         cells=kept,
-        viability=viability,
+        reasons=control.reasons,
         **fields,
         example_cells=shown,
         example_ts=ts,
@@ -257,47 +213,6 @@ def dose_response(
         model=type(cells).__name__,
         settings=_settings(options, protocol, discard, record),
     )
-
-
-def _measure(trace: Trace, discard: float) -> dict[str, np.ndarray]:
-    """Every quantity of `UNITS` for the cells of one chunk, shape (cells,)."""
-    ts = np.asarray(trace.ts)
-    late = ts >= discard
-    V = np.asarray(trace.V)[:, late]
-    ts = ts[late]
-    stimuli = np.zeros(0) if trace.protocol is None else trace.protocol.onsets(ts[0], ts[-1])
-    paced = len(stimuli) > 0
-    beats = action_potentials_from(ts, V, onsets=stimuli, threshold=(REST, EXCITED), ead_rise=EAD_RISE)
-    last_rest = np.where(V <= REST, ts, -np.inf).max(axis=1, keepdims=True)
-    # A beat that begins from a poor rest can reach its own APD90 level without having come back.
-    finished = np.asarray(beats.repolarised) & (np.asarray(beats.t_upstroke) < last_rest)
-    complete = finished if paced else finished & np.isfinite(beats.cycle_length)
-    ok = np.asarray(trace.status) == 0
-    failed = ok & ~(V[:, ts >= ts[-1] - PATIENCE] <= REST).any(axis=1)
-    rises = (V - np.minimum.accumulate(V, axis=1)).max(axis=1) >= EAD_RISE
-    means = {"apd90": beats.apd90, "apd50": beats.apd50, "cycle_length": beats.cycle_length, "mdp": beats.rmp}
-    means |= {"peak": beats.peak, "dvdt_max": beats.dvdt_max}
-    return {k: _mean_over(np.asarray(x, np.float64), complete) for k, x in means.items()} | {
-        "beats": complete.sum(axis=1),
-        "ead": (np.asarray(beats.ead) & finished).any(axis=1),
-        "failed": failed,
-        "oscillating": failed & rises,
-        "quiescent": ok & ~failed & ~np.asarray(beats.captured).any(axis=1),
-        "status": np.asarray(trace.status),
-    }
-
-
-def _mean_over(x: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Mean along the last axis of the marked, finite entries; NaN where there are none."""
-    where = where & np.isfinite(x)
-    n = where.sum(axis=-1)
-    return np.where(n > 0, np.where(where, x, 0.0).sum(axis=-1) / np.maximum(n, 1), np.nan)
-
-
-def _viability(control: dict[str, np.ndarray]) -> np.ndarray:
-    codes = np.where(control["beats"] == 0, Viability.NO_BEAT, Viability.VIABLE)
-    codes = np.where(control["failed"], Viability.NO_REPOLARISATION, codes)
-    return np.where(control["status"] != 0, Viability.RUN_FAILED, codes)
 
 
 def _examples(fields: dict[str, np.ndarray], n: int) -> np.ndarray:
@@ -319,14 +234,6 @@ def _run_examples(viable, drug, doses, protocol, shown, options) -> tuple[np.nda
     return np.asarray(trace.ts), np.asarray(trace.V).reshape(len(doses), len(shown), -1)
 
 
-def _with_defaults(options: dict[str, Any]) -> dict[str, Any]:
-    for name in ("y0", "reduce", "outputs", "save_at", "t0"):
-        if name in options:
-            raise ValueError(f"{name}: not an argument of dose_response (runs start at 0 ms from the published state)")
-    steps = {} if {"dt", "grid", "rtol", "atol"} & set(options) else {"dt": DT}
-    return {"solver": RushLarsen2(), **steps, **options}
-
-
 def _settings(options, protocol, discard, record) -> str:
     solver = options["solver"]
     numerics = {k: v for k, v in options.items() if isinstance(v, int | float)}
@@ -345,15 +252,6 @@ def _checked_doses(doses) -> np.ndarray:
     return doses if doses[0] == 0 else np.append(0.0, doses)
 
 
-def _check_window(t1, discard, protocol) -> None:
-    if not (np.isfinite(t1) and t1 > 0):
-        raise ValueError(f"t1 = {t1} ms; allowed: > 0")
-    if not 0 <= discard <= t1 - PATIENCE:
-        raise ValueError(f"discard = {discard} ms; allowed: 0 to t1 - {PATIENCE:g} = {t1 - PATIENCE:g} ms")
-    if protocol is not None and protocol.kind != "current":
-        raise ValueError(f"protocol: a {protocol.kind} clamp; allowed: a stimulus, or None")
-
-
 def _read(file: h5py.File, attrs: dict[str, Any]) -> DoseResponse:
     arrays: dict[str, Any] = {name: file[name][()] for name in (*_ALSO, *UNITS)}  # pyright: ignore[reportIndexIssue]
     names: dict[str, Any] = {k: str(attrs[k]) for k in ("drug", "model", "settings")}
@@ -362,7 +260,7 @@ def _read(file: h5py.File, attrs: dict[str, Any]) -> DoseResponse:
 
 def _table(x: DoseResponse, level: float) -> str:
     dropped = ", ".join(f"{count} {reason}" for reason, count in x.dropped().items() if count)
-    title = f"{x.drug} on {x.model}: {len(x.cells)} of {len(x.viability)} cells viable at control"
+    title = f"{x.drug} on {x.model}: {len(x.cells)} of {len(x.reasons)} cells viable at control"
     rates = {name: x.incidence(name, level) for name in EVENTS}
     columns = (
         "dose",
