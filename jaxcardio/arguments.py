@@ -22,3 +22,9 @@ def check(name: str, value: Any, unit: str, allowed: str, is_allowed: Callable[[
         good = False
     if not good:
         raise ValueError(f"{name} = {value} {unit}; allowed: {allowed}")
+
+
+def check_whole(name: str, value: Any, unit: str, least: int = 1) -> None:
+    """A ValueError with name, value, unit and allowed range unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} = {value} {unit}; allowed: a whole number >= {least}")

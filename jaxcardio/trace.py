@@ -4,7 +4,6 @@ import collections
 import enum
 import functools
 import json
-from importlib.metadata import version
 from typing import Any
 
 import diffrax
@@ -15,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from . import models
-from .cell import AbstractCell, HeldCell, driven_state, hold
+from .cell import AbstractCell, driven_state
 from .files import read_hdf5
 from .protocols import AbstractProtocol, from_json, to_json
+from .records import is_standard, model_name, rebuilt, static_fields, versions
 
 Numbers = Array | np.ndarray
 FORMAT = "jaxcardio trace"
@@ -109,10 +108,10 @@ class Trace(eqx.Module):
                 format_version=FORMAT_VERSION,
                 solver=self.solver,
                 protocol=to_json(self.protocol),
-                versions=json.dumps(_versions()),
-                model="" if self.cell is None else _model_name(self.cell),
-                static="{}" if self.cell is None else json.dumps(_static(self.cell)),
-                standard=self.cell is None or _is_standard(self.cell),
+                versions=json.dumps(versions()),
+                model="" if self.cell is None else model_name(self.cell),
+                static="{}" if self.cell is None else json.dumps(static_fields(self.cell)),
+                standard=self.cell is None or is_standard(self.cell),
             )
             units = {"V": "mV"} if self.cell is None else self.cell.units
             _write(file, "t", self.ts, "ms")
@@ -160,31 +159,6 @@ def _write(file, name, value, unit, doc=None):
         dataset.attrs["doc"] = doc
 
 
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("jaxcardio", "jax", "diffrax", "equinox", "numpy", "h5py")}
-
-
-def _inner(cell: AbstractCell) -> AbstractCell:
-    return cell.cell if isinstance(cell, HeldCell) else cell
-
-
-def _model_name(cell: AbstractCell) -> str:
-    return type(_inner(cell)).__name__
-
-
-def _static(cell: AbstractCell) -> dict[str, Any]:
-    variant = getattr(_inner(cell), "variant", None)
-    held = cell.held if isinstance(cell, HeldCell) else ()
-    return {"held": list(held), **({"variant": variant} if variant else {})}
-
-
-def _is_standard(cell: AbstractCell) -> bool:
-    """Whether name, static fields and parameters say all there is to know: a model of ours, no sub-module exchanged."""
-    static = {k: v for k, v in _static(cell).items() if k != "held"}
-    ours = getattr(models, _model_name(cell), None)
-    return ours is type(_inner(cell)) and jax.tree.structure(ours(**static)) == jax.tree.structure(_inner(cell))
-
-
 def _read(file: h5py.File, attrs: dict[str, Any], path, cell: AbstractCell | None) -> Trace:
     cell = _read_cell(file, attrs, path) if cell is None else cell
     states = {name: _dataset(file[f"states/{name}"]) for name in _group(file, "states")}
@@ -214,11 +188,8 @@ def _read_cell(file: h5py.File, attrs: dict[str, Any], path) -> AbstractCell | N
         return None
     if not attrs["standard"]:
         raise ValueError(f"path = {path}: its model {name} is not as it stands in jaxcardio.models; give cell=")
-    static = json.loads(attrs["static"])
-    held = static.pop("held")
     values = {n: _dataset(file[f"parameters/{n}"]) for n in _group(file, "parameters")}
-    cell = getattr(models, name)(**static).replace(**values)
-    return hold(cell, *held) if held else cell
+    return rebuilt(name, json.loads(attrs["static"]), values)
 
 
 def _group(file: Any, name: str) -> list[str]:

@@ -1,5 +1,7 @@
 """Populations of cells: sampled reproducibly, simulated in chunks."""
 
+from .dataset import Dataset as Dataset
+from .dataset import make_dataset as make_dataset
 from .distributions import AbstractDistribution as AbstractDistribution
 from .distributions import LatinHypercube as LatinHypercube
 from .distributions import LogNormal as LogNormal
@@ -7,8 +9,16 @@ from .distributions import Sobol as Sobol
 from .distributions import Uniform as Uniform
 from .distributions import distribution_from_json as distribution_from_json
 from .distributions import distribution_to_json as distribution_to_json
+from .recipe import Batch as Batch
+from .recipe import Recipe as Recipe
 from .sampling import relative_change as relative_change
 from .sampling import sample as sample
+from .shards import DamagedShard as DamagedShard
+from .shards import ForeignRecipe as ForeignRecipe
+from .shards import ForeignSchema as ForeignSchema
+from .shards import MissingShard as MissingShard
+from .shards import ShardError as ShardError
+from .shards import TruncatedShard as TruncatedShard
 from .simulation import member as member
 from .simulation import simulate as simulate
 from .study import DoseResponse as DoseResponse

@@ -1,5 +1,6 @@
 """Simulating a population in chunks that fit in memory, on every core of a CPU or over all devices."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -9,10 +10,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ..arguments import check_whole
 from ..cell import AbstractCell, dtype_of
 from ..progress import progress_bar
 from ..protocols import AbstractProtocol
-from ..simulate import DEFAULT_SAVE_EVERY
+from ..simulate import DEFAULT_DT, DEFAULT_SAVE_EVERY
 from ..simulate import simulate as simulate_one
 from ..trace import Trace
 
@@ -126,10 +128,9 @@ def _chunk(chunk, cells, n, t1, options, devices, workers) -> int:
     if chunk is None:
         chunk = max(1, int(MEMORY_SHARE * _free_bytes(devices[0]) / workers / _bytes_per_cell(cells, t1, options)))
         chunk = min(chunk, CPU_CHUNK) if devices[0].platform == "cpu" else chunk
-    elif isinstance(chunk, bool) or not isinstance(chunk, int | np.integer) or chunk < 1:
-        raise ValueError(f"chunk = {chunk} cells; allowed: a whole number >= 1, or None")
-    chunk = min(chunk, -(-n // len(devices)))
-    return -(-chunk // LANES) * LANES
+    check_whole("chunk", chunk, "cells")
+    whole = LANES * 2 ** math.ceil(math.log2(max(1.0, n / len(devices) / LANES)))  # few sizes: each compiles anew
+    return min(-(-chunk // LANES) * LANES, whole)
 
 
 def _bytes_per_cell(cells: AbstractCell, t1: float, options: dict[str, Any]) -> int:
@@ -139,7 +140,7 @@ def _bytes_per_cell(cells: AbstractCell, t1: float, options: dict[str, Any]) -> 
     span = t1 - (t0 or 0.0)
     if isinstance(at, str):
         grid = options.get("grid")
-        samples = span / options["dt"] if grid is None and "dt" in options else np.size(grid)
+        samples = span / options.get("dt", DEFAULT_DT) if grid is None else np.size(grid)
     else:
         samples = span / (every or DEFAULT_SAVE_EVERY) if at is None else np.size(at)
     outputs = len(options.get("outputs") or range(states))
