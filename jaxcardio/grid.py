@@ -52,14 +52,15 @@ def paced_grid(
         stages: (until, dt) pairs in ms after each onset, `until` ascending and ending in inf.
 
     Returns:
-        Times in ms (float64). Before the first onset the stages start at t0.
+        Times in ms (float64). Before the first onset the cell is taken to rest: steps of the last stage but one.
     """
     if pacing is None or pacing.kind != "current":
         raise ValueError(
             f"pacing: {type(pacing).__name__} has no stimulus onsets; allowed: a stimulus, e.g. PulseTrain"
         )
-    starts = merge(np.concatenate([[t0], pacing.onsets(t0, t1)]))
-    return staged_grid(starts, pacing.edges(t0, t1), t0, t1, stages)
+    onsets = merge(np.append(pacing.onsets(t0, t1), t1))
+    waiting = uniform_grid(t0, onsets[0], stages[-2:][0][1]) if onsets[0] > t0 else np.array([t0])
+    return np.append(waiting[:-1], staged_grid(onsets[:-1], pacing.edges(t0, t1), onsets[0], t1, stages))
 
 
 def staged_grid(

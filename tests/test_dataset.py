@@ -160,21 +160,22 @@ def test_what_a_kill_leaves_behind_does_not_matter(made, copy):
 SCRIPT = """
     import jax, sys
     jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_compilation_cache_dir", sys.argv[2])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    if len(sys.argv) > 3:
-        jax.distributed.initialize(sys.argv[3], num_processes=2, process_id=int(sys.argv[4]))
+    jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+    # Only the first process fills the cache: one that is killed while it writes there leaves half a program.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0 if sys.argv[3] == "fill" else 1e9)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    if len(sys.argv) > 4:
+        jax.distributed.initialize(sys.argv[4], num_processes=2, process_id=int(sys.argv[5]))
     import jaxcardio as jc
     recipe = jc.population.Recipe.from_json(__import__("json").loads(sys.stdin.read()))
-    data = jc.population.make_dataset(sys.argv[1], recipe, shard=16)
-    print("done", flush=True)
+    data = jc.population.make_dataset(sys.argv[2], recipe, shard=16)
 """
 
 
-def start(folder, cache, *others):
+def start(cache, folder, *others):
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(SCRIPT), str(folder), str(cache), *others],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), str(cache), str(folder), *others],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
     )  # fmt: skip
     assert process.stdin is not None
@@ -184,20 +185,19 @@ def start(folder, cache, *others):
     return process
 
 
-LONG = dataclasses.replace(RECIPE, n=320, t1=2000.0, outputs=("I_ion_total",))
+LONG = dataclasses.replace(RECIPE, n=800, t1=4000.0, outputs=("I_ion_total",))
 
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_leave_the_same_dataset(tmp_path):
     cache, folder = tmp_path / "cache", tmp_path / "killed"
-    whole = start(tmp_path / "whole", cache)
-    assert whole.wait(300) == 0
+    assert start(cache, tmp_path / "whole", "fill").wait(300) == 0
     random = np.random.default_rng(1)
     kills, lost = 0, []
     while kills < 20:
-        process = start(folder, cache)
+        process = start(cache, folder, "read")
         try:
-            process.wait(random.uniform(1.0, 6.0))
+            process.wait(random.uniform(2.0, 6.0))
             shutil.rmtree(folder)  # it was finished: begin anew, so that every kill hits something
             continue
         except subprocess.TimeoutExpired:
@@ -210,7 +210,7 @@ def test_twenty_kills_at_random_moments_leave_the_same_dataset(tmp_path):
             assert listed <= written
             lost.append(len(written - listed))
     assert max(lost) <= 1
-    assert start(folder, cache).wait(300) == 0
+    assert start(cache, folder, "read").wait(300) == 0
     assert contents(folder) == contents(tmp_path / "whole")
 
 
@@ -220,8 +220,8 @@ def test_two_processes_make_the_dataset_that_one_makes(tmp_path):
         s.bind(("localhost", 0))
         address = f"localhost:{s.getsockname()[1]}"
     cache = tmp_path / "cache"
-    assert start(tmp_path / "one", cache).wait(300) == 0
-    both = [start(tmp_path / "two", cache, address, str(i)) for i in range(2)]
+    assert start(cache, tmp_path / "one", "fill").wait(300) == 0
+    both = [start(cache, tmp_path / "two", "read", address, str(i)) for i in range(2)]
     assert [p.wait(300) for p in both] == [0, 0]
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
 

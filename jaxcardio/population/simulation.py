@@ -21,8 +21,9 @@ from ..trace import Trace
 LANES = 16
 """Cells are computed in multiples of this many, copies of the last one filling up: the remainder of a vector loop is
 rounded differently, and a cell must not depend on how many others there are."""
-CPU_CHUNK = 128
-"""Most cells a chunk has by default on a CPU: enough to fill the vector units, few enough to stay in cache."""
+CPU_CHUNK = 1024
+"""Most cells a chunk has by default on a CPU, where every core should have one: what a step costs whatever the number
+of cells is then shared by many, and the states of a chunk still fit into cache."""
 MEMORY_SHARE = 0.4
 """Part of the free memory that the chunks in flight may take."""
 
@@ -127,7 +128,8 @@ def _chunk(chunk, cells, n, t1, options, devices, workers) -> int:
     """Cells a device and chunk."""
     if chunk is None:
         chunk = max(1, int(MEMORY_SHARE * _free_bytes(devices[0]) / workers / _bytes_per_cell(cells, t1, options)))
-        chunk = min(chunk, CPU_CHUNK) if devices[0].platform == "cpu" else chunk
+        if devices[0].platform == "cpu":
+            chunk = min(chunk, CPU_CHUNK, -(-n // (workers * len(devices))))
     check_whole("chunk", chunk, "cells")
     whole = LANES * 2 ** math.ceil(math.log2(max(1.0, n / len(devices) / LANES)))  # few sizes: each compiles anew
     return min(-(-chunk // LANES) * LANES, whole)
