@@ -12,6 +12,8 @@ from .cell import hold as hold
 from .cell import parameter as parameter
 from .grid import paced_grid as paced_grid
 from .relaxation import Relaxation as Relaxation
+from .sensitivity import value_and_gradient as value_and_gradient
+from .sensitivity import value_and_sensitivities as value_and_sensitivities
 from .simulate import simulate as simulate
 from .solvers import RatesTerm as RatesTerm
 from .solvers import RushLarsen as RushLarsen
