@@ -1,4 +1,4 @@
-"""What benchmark scripts share: where they ran, how they time, how they print and keep what they found."""
+"""What benchmark scripts share: where they ran, how they time, what they call an error, how they print and keep it."""
 
 import datetime
 import json
@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+
+import jaxcardio as jc
+from jaxcardio.grid import positions
 
 RESULTS = Path(__file__).parent / "results"
 Rows = Sequence[dict[str, Any]]
@@ -69,6 +73,49 @@ def timed(
     while len(later) < repeats and sum(later) < budget:
         later.append(once()[1])
     return result, Timing(max(0.0, first - min(later)), min(later), len(later))
+
+
+class Solution(NamedTuple):
+    """A run as it is compared: samples over the whole run (potential in mV), and the last beat's biomarkers."""
+
+    ts: np.ndarray
+    V: np.ndarray
+    upstrokes: np.ndarray
+    apd90: float
+    dvdt_max: float
+
+
+def nothing(ts: np.ndarray) -> Solution:
+    """What a failed run has."""
+    return Solution(ts, np.full(ts.shape, np.nan), np.zeros(0), np.nan, np.nan)
+
+
+def solution(
+    ts: np.ndarray, V: np.ndarray, beats: jc.biomarkers.ActionPotentials, every: float, ms: float = 1.0, mV: float = 1.0
+) -> Solution:
+    """Of V (time,) and its measured `beats`: the samples at multiples of `every`, and the last whole beat.
+
+    `ms` and `mV` are the model's units of time and potential.
+    """
+    whole = np.abs(ts - every * np.round(ts / every)) < 1e-6
+    upstrokes = np.asarray(beats.t_upstroke)
+    good = np.flatnonzero(np.asarray(beats.valid & beats.repolarised))
+    apd90, dvdt_max = (float(x[good[-1]]) if good.size else np.nan for x in (beats.apd90, beats.dvdt_max))
+    return Solution(ts[whole], mV * V[whole], upstrokes[np.isfinite(upstrokes)], ms * apd90, dvdt_max * mV / ms)
+
+
+def errors(found: Solution, true: Solution, near: float) -> dict[str, float]:
+    """mV, ms, V/s; signed where a sign means something. `near` an upstroke of `true` is left out of rmse_mV."""
+    difference = found.V - true.V[positions(true.ts, found.ts)]
+    away = (np.abs(found.ts[:, None] - true.upstrokes) > near).all(axis=1)
+    return {
+        "rmse_mV": float(np.sqrt(np.mean(difference[away] ** 2))),
+        "rmse_all_mV": float(np.sqrt(np.mean(difference**2))),
+        "max_error_mV": float(np.abs(difference).max()),
+        "apd90_error_ms": found.apd90 - true.apd90,
+        "dvdt_max_error_V_s": found.dvdt_max - true.dvdt_max,
+        "dvdt_max_error_percent": 100 * (found.dvdt_max / true.dvdt_max - 1),
+    }
 
 
 def table(rows: Rows, columns: dict[str, tuple[str, str]]) -> str:

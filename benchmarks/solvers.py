@@ -31,10 +31,10 @@ from typing import Any, NamedTuple
 import diffrax
 import jax
 import numpy as np
-from common import RESULTS, machine, table, timed, write_json
+from common import RESULTS, Solution, errors, machine, nothing, solution, table, timed, write_json
 
 import jaxcardio as jc
-from jaxcardio.grid import PACED_STAGES, merge, positions, save_times, uniform_grid
+from jaxcardio.grid import PACED_STAGES, merge, save_times, uniform_grid
 
 REFERENCE_RTOL, QUICK_REFERENCE_RTOL = 1e-10, 1e-8
 ADAPTIVE_SPACING = 0.01
@@ -173,43 +173,13 @@ def run(task: Task, setting: Setting) -> jc.Trace:
     )
 
 
-class Solution(NamedTuple):
-    """A run as it is compared: samples over the whole run (potential in mV), and the last beat's biomarkers."""
-
-    ts: np.ndarray
-    V: np.ndarray
-    upstrokes: np.ndarray
-    apd90: float
-    dvdt_max: float
-
-
 def solution_of(task: Task, trace: jc.Trace) -> Solution:
+    """In ms and mV whatever the model's own units."""
     case = task.case
     ts, V = np.asarray(trace.ts), np.asarray(trace.V)
-    nothing = Solution(ts, np.full(V.shape, np.nan), np.zeros(0), np.nan, np.nan)
     if not bool(trace.ok) or not np.isfinite(V).all():
-        return nothing
-    beats = jc.biomarkers.action_potentials(trace)
-    whole = np.abs(ts - case.every * np.round(ts / case.every)) < 1e-6
-    upstrokes = np.asarray(beats.t_upstroke)
-    good = np.flatnonzero(np.asarray(beats.valid & beats.repolarised))
-    apd90, dvdt_max = (float(x[good[-1]]) if good.size else np.nan for x in (beats.apd90, beats.dvdt_max))
-    rise = dvdt_max * case.mV / case.ms
-    return Solution(ts[whole], case.mV * V[whole], upstrokes[np.isfinite(upstrokes)], case.ms * apd90, rise)
-
-
-def errors(task: Task, found: Solution, true: Solution) -> dict[str, float]:
-    """mV, ms, V/s; signed where a sign means something."""
-    difference = found.V - true.V[positions(true.ts, found.ts)]
-    away = (np.abs(found.ts[:, None] - true.upstrokes) > task.case.near).all(axis=1)
-    return {
-        "rmse_mV": float(np.sqrt(np.mean(difference[away] ** 2))),
-        "rmse_all_mV": float(np.sqrt(np.mean(difference**2))),
-        "max_error_mV": float(np.abs(difference).max()),
-        "apd90_error_ms": found.apd90 - true.apd90,
-        "dvdt_max_error_V_s": found.dvdt_max - true.dvdt_max,
-        "dvdt_max_error_percent": 100 * (found.dvdt_max / true.dvdt_max - 1),
-    }
+        return nothing(ts)
+    return solution(ts, V, jc.biomarkers.action_potentials(trace), case.every, case.ms, case.mV)
 
 
 def measure(task: Task, setting: Setting, true: Solution) -> dict[str, Any]:
@@ -228,7 +198,7 @@ def measure(task: Task, setting: Setting, true: Solution) -> dict[str, Any]:
         "steps_per_s": steps / seconds,
         **timing._asdict(),
         "run_s_per_s": timing.run_s / seconds,
-        **errors(task, solution_of(task, trace), true),
+        **errors(solution_of(task, trace), true, task.case.near),
     }
 
 
@@ -244,7 +214,7 @@ def study(name: str, quick: bool, report: Callable[[str], None]) -> tuple[list[d
     )
     about = {
         "reference": f"Kvaerno5, rtol {rtol:g}, atol {rtol / 100:g}",
-        "self_convergence": errors(task, looser, true),
+        "self_convergence": errors(looser, true, case.near),
         "apd90_ms": true.apd90,
         "dvdt_max_V_s": true.dvdt_max,
         "t1_ms": task.t1 * case.ms,
