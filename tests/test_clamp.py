@@ -86,6 +86,17 @@ def test_a_run_continues_from_where_another_ended():
     assert np.allclose(second.ys.I_ion_total, whole.ys.I_ion_total[130:], rtol=1e-10, atol=1e-12)
 
 
+def test_cells_with_overloaded_stores_stay_finite_in_steps_of_a_millisecond():
+    """Found on a cell whose release channel opened faster than the step: its occupancies are relaxations since."""
+    cells = jc.population.sample(KERNIK, indices=[0, 297], seed=0, spread=0.4, parameters=KERNIK.SIX_CURRENTS)
+    steps = jc.protocols.VoltageSteps([-100.0, -40.0, 20.0, -80.0], [250.0] * 4)
+    found, stepped = (
+        jc.simulate(cells, steps, t1=1000.0, outputs=["I_ion_total"], **options).ys.I_ion_total
+        for options in ({}, {"solver": jc.RushLarsen2(), "dt": 0.02})
+    )
+    assert np.abs(found - stepped).max() < 3e-4 * np.ptp(stepped)
+
+
 def test_each_cell_of_a_population_is_the_cell_alone():
     cells = jc.population.sample(KERNIK, n=3, seed=1, spread=0.3, parameters=KERNIK.SIX_CURRENTS)
     together = total(cells, RAMP)

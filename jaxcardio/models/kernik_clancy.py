@@ -281,7 +281,6 @@ class KernikClancy2019(AbstractCell):
         I_K = i.I_K1 + i.I_to + i.I_Kr + i.I_Ks + i.I_f_K - 2 * i.I_NaK + i.I_CaL_K
         dCa_i = i.I_leak - i.I_up + i.I_rel - I_Ca * mM_per_ms / 2
         dCa_SR = self.V_c / self.V_SR * (i.I_up - i.I_rel - i.I_leak)
-        dR, dO, dI = _ryanodine_receptor(y)
         slower = 1 / q10_factor(self.Q10, self.temperature, 310.0)
         gates = {name: Relaxation(gate.steady, gate.tau * slower) for name, gate in self._voltage_gates(y.V).items()}
         return KernikState(
@@ -292,9 +291,7 @@ class KernikClancy2019(AbstractCell):
             K_i=-I_K * mM_per_ms,
             Ca_ligand=jnp.zeros_like(y.Ca_ligand),
             fCa=frozen_while_rising(y.fCa, fCa_steady(1.2 * y.Ca_i), 2 * slower, y.V),
-            R=dR,
-            O=dO,
-            I=dI,
+            **_ryanodine_receptor(y),
             **gates,
         )
 
@@ -332,16 +329,20 @@ def _tau(V, steady, y_1, y_2, tau_const):
     return steady * jnp.exp(V * (-1 / y_2)) * (1 / y_1) + tau_const
 
 
-def _ryanodine_receptor(y: KernikState):
-    """dR/dt, dO/dt, dI/dt (1/ms) of the four-state receptor; the fourth is RI = 1 - R - O - I."""
+def _ryanodine_receptor(y: KernikState) -> dict[str, Relaxation]:
+    """R, O and I of the four-state receptor; the fourth is RI = 1 - R - O - I. Each relaxes while the others stand."""
     x = 0.45 / y.Ca_SR
     kCaSR = 15 - 14 / (1 + x**2 * jnp.sqrt(x))
     kom, kim = 1.5 * 0.1429, 0.001 * 0.5571
     activation = 56320 * 11.43025 / kCaSR * y.Ca_i**2
     inactivation = 54 * 0.3425 * kCaSR * y.Ca_i
-    RI = 1 - y.R - y.O - y.I
-    R_to_O = activation * y.R - kom * y.O
-    R_to_RI = inactivation * y.R - kim * RI
-    O_to_I = inactivation * y.O - kim * y.I
-    RI_to_I = activation * RI - kom * y.I
-    return -R_to_RI - R_to_O, R_to_O - O_to_I, O_to_I + RI_to_I
+    return dict(
+        R=_relaxing(kom * y.O + kim * (1 - y.O - y.I), inactivation + activation + kim),
+        O=_relaxing(activation * y.R + kim * y.I, kom + inactivation),
+        I=_relaxing(inactivation * y.O + activation * (1 - y.R - y.O), activation + kom + kim),
+    )
+
+
+def _relaxing(inflow, rate) -> Relaxation:
+    """x' = inflow - rate x."""
+    return Relaxation(inflow / rate, 1 / rate)
