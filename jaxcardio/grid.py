@@ -58,9 +58,9 @@ def paced_grid(
         raise ValueError(
             f"pacing: {type(pacing).__name__} has no stimulus onsets; allowed: a stimulus, e.g. PulseTrain"
         )
-    onsets = merge(np.append(pacing.onsets(t0, t1), t1))
+    onsets = merge(pacing.onsets(t0, t1)) if len(pacing.onsets(t0, t1)) else np.array([t1])
     waiting = uniform_grid(t0, onsets[0], stages[-2:][0][1]) if onsets[0] > t0 else np.array([t0])
-    return np.append(waiting[:-1], staged_grid(onsets[:-1], pacing.edges(t0, t1), onsets[0], t1, stages))
+    return np.append(waiting[:-1], staged_grid(onsets, pacing.edges(t0, t1), onsets[0], t1, stages))
 
 
 def staged_grid(

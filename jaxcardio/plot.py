@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 
 from .biomarkers import ActionPotentials, Restitution
+from .population.recipe import Batch, Recipe
 from .population.study import DoseResponse, Event
+from .population.viability import BIOMARKERS, REASONS, Screening
+from .protocols import AbstractProtocol
 from .trace import Trace
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -20,6 +23,15 @@ EVENT_NAMES = {
     "abnormal": "either",
     "oscillating": "no repolarisation, oscillating",
     "quiescent": "quiescent",
+}
+
+BIOMARKER_NAMES = {
+    "apd90": "APD90",
+    "apd50": "APD50",
+    "cycle_length": "cycle length",
+    "mdp": "diastolic potential",
+    "peak": "peak",
+    "dvdt_max": "dV/dt max",
 }
 
 STYLE = {
@@ -57,10 +69,15 @@ def house_style() -> Any:
 
 def figure(rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (7.0, 4.0), **options) -> tuple[Any, Any]:
     """A new figure in the house style and its axes, as `plt.subplots`; drawn without a window."""
-    mpl = _matplotlib()
     with house_style():
-        fig = mpl.figure.Figure(figsize=size)
+        fig = empty_figure(size)
         return fig, fig.subplots(rows, columns, **options)
+
+
+def empty_figure(size: tuple[float, float]) -> Any:
+    """A new figure in the house style without axes: for `screening` and `subfigures`."""
+    with house_style():
+        return _matplotlib().figure.Figure(figsize=size)
 
 
 def potential(trace: Trace, ax: Any = None, *, cells: Sequence[int] | None = None, **style) -> Any:
@@ -227,6 +244,95 @@ def dose_response(result: DoseResponse) -> Any:
     return fig
 
 
+def population(trace: Trace, ax: Any = None, *, output: str | None = None, cells: int = 4) -> Any:
+    """A saved quantity of a population against time: the first `cells` that ended well, median and 5 to 95 % of all.
+
+    `output` is the name of a saved state or current; default the potential.
+    """
+    ax = _axes(ax)
+    name = output or ("V" if trace.cell is None else trace.cell.potential)
+    if not hasattr(trace.ys, name):
+        saved = getattr(trace.ys, "_fields", ("V",))
+        raise ValueError(f"output = {name!r}; allowed, as saved: {', '.join(saved)}")
+    values = np.asarray(getattr(trace.ys, name))
+    if values.ndim != 2:
+        raise ValueError("trace: expected a population, samples of shape (n_cells, time); `potential` draws one cell")
+    unit = "mV" if trace.cell is None else trace.cell.units[name]
+    _many(ax, np.asarray(trace.ts), values, np.flatnonzero(np.asarray(trace.ok)), cells)
+    ax.set_xlabel(f"time ({_time_unit(trace)})")
+    ax.set_ylabel(f"{_pretty(name)} ({unit})")
+    return ax
+
+
+def batch(some: Batch, recipe: Recipe, ax: Any = None, *, output: str | None = None, cells: int = 4) -> Any:
+    """An output of some cells of a dataset against time: the first `cells`, median and 5 to 95 % of all."""
+    ax = _axes(ax)
+    name = output or recipe.outputs[0]
+    if name not in some.outputs:
+        raise ValueError(f"output = {name!r}; allowed, as recorded: {', '.join(some.outputs)}")
+    _many(ax, recipe.ts, some.outputs[name], np.arange(len(some.cells)), cells)
+    ax.set_xlabel("time (ms)" if recipe.cell.units[recipe.cell.potential] == "mV" else "time (t.u.)")
+    ax.set_ylabel(f"{_pretty(name)} ({recipe.cell.units[name]})")
+    return ax
+
+
+def protocol(applied: AbstractProtocol, t1: float, ax: Any = None, **style) -> Any:
+    """A stimulus (pA/pF) or voltage command (mV) from 0 to `t1` ms, its edges upright."""
+    ax = _axes(ax)
+    edges = applied.edges(0.0, t1)
+    ts = np.unique(np.concatenate([np.linspace(0.0, t1, 2001), edges, np.nextafter(edges, 0.0)]))
+    ax.plot(ts, applied.value(ts), **({"color": INK} | style))
+    ax.set_xlabel("time (ms)")
+    ax.set_ylabel("command (mV)" if applied.kind == "voltage" else "stimulus (pA/pF)")
+    return ax
+
+
+def biomarker(found: Screening, name: str, ax: Any = None) -> Any:
+    """Histogram of a biomarker over the cells in which it was measured, viable or not, and its allowed range."""
+    ax = _axes(ax)
+    if name not in BIOMARKERS:
+        raise ValueError(f"name = {name!r}; allowed: {', '.join(BIOMARKERS)}")
+    values = found.biomarkers[name]
+    parts = [values[np.isfinite(values) & which] for which in (found.viable, ~found.viable)]
+    if sum(map(len, parts)):
+        bins = np.histogram_bin_edges(np.concatenate(parts), "auto").tolist()
+        ax.hist(parts, bins=bins, stacked=True, color=COLOURS[:2], label=["viable", "not viable"])
+    ax.yaxis.get_major_locator().set_params(integer=True)
+    for end in found.rules.ranges.get(name, ()):
+        if np.isfinite(end):
+            ax.axvline(end, color=INK, linewidth=1.0, linestyle="--")
+    unit = "V/s" if BIOMARKERS[name] == "mV/ms" else BIOMARKERS[name]
+    ax.set_xlabel(f"{BIOMARKER_NAMES[name]} ({unit})")
+    ax.set_ylabel("cells")
+    return ax
+
+
+def reasons(found: Screening, ax: Any = None) -> Any:
+    """How many cells are viable, and how many each reason speaks against; a cell may count under several."""
+    ax = _axes(ax)
+    counts = {"viable": int(found.viable.sum())} | {text: n for text, n in found.counts().items() if n}
+    bars = ax.barh(list(counts), list(counts.values()), color=[COLOURS[0], *[COLOURS[1]] * len(REASONS)][: len(counts)])
+    ax.bar_label(bars, padding=3, fontsize="small", color=INK)
+    ax.invert_yaxis()
+    ax.set_xlim(0, 1.08 * len(found.reasons))
+    ax.set_xlabel(f"cells of {len(found.reasons)}")
+    return ax
+
+
+def screening(found: Screening, fig: Any = None) -> Any:
+    """A figure of a whole screening, or this part of one: reasons, and every biomarker. Returns it."""
+    fig = empty_figure((9, 6.5)) if fig is None else fig
+    with house_style():
+        top, below = fig.add_gridspec(2, 1, height_ratios=[1, 2.6])
+        first = reasons(found, fig.add_subplot(top))
+        first.set_title(f"{found.model}: {found.viable.sum()} of {len(found.reasons)} cells viable", color=INK)
+        axes = [
+            biomarker(found, k, fig.add_subplot(x)) for k, x in zip(BIOMARKERS, below.subgridspec(2, 3), strict=True)
+        ]
+        _legend(axes[-1], loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
+    return fig
+
+
 _SMALL = {"ha": "center", "fontsize": "small", "color": INK}
 
 
@@ -236,6 +342,19 @@ def _axes(ax: Any) -> Any:
 
 def _legend(ax, **options) -> None:
     ax.legend(fontsize="small", frameon=False, **options)
+
+
+def _many(ax, ts: np.ndarray, values: np.ndarray, rows: np.ndarray, shown: int) -> None:
+    """The first few of the rows (cells) as thin lines over the median and the 5 to 95 % band of all of them."""
+    if len(rows) == 0:
+        raise ValueError("no cell to draw: none ended well")
+    low, middle, high = np.percentile(values[rows], [5, 50, 95], axis=0)
+    ax.fill_between(ts, low, high, color=INK, alpha=0.18, linewidth=0, label=f"5 to 95 % of {len(rows)} cells")
+    for k, i in enumerate(rows[:shown]):
+        ax.plot(ts, values[i], color=COLOURS[k % 6], linewidth=0.8, label="some of them" if k == 0 else None)
+    ax.plot(ts, middle, color=INK, linewidth=1.6, label="median")
+    _cut_spikes(ax, np.concatenate([[low, high], values[rows[:shown]]]))
+    _legend(ax, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0)
 
 
 def _cut_spikes(ax, values: np.ndarray) -> None:

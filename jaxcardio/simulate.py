@@ -187,7 +187,7 @@ def _check_times(t0, t1):
 def _check_step(dt, protocol):
     if is_traced(dt) or not np.isfinite(dt) or not dt > 0:
         raise ValueError(f"dt = {dt} ms; allowed: a concrete number > 0")
-    if protocol is not None and dt > protocol.shortest():
+    if protocol is not None and dt > protocol.shortest() * (1 + 1e-9):
         raise ValueError(
             f"dt = {dt} ms; allowed: 0 < dt <= {protocol.shortest()} ms, the protocol's shortest pulse or step"
         )

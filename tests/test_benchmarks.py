@@ -4,8 +4,13 @@ import importlib
 import json
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import jaxcardio as jc
+from jaxcardio.grid import uniform_grid
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 ERRORS = ("rmse_mV", "rmse_all_mV", "max_error_mV", "apd90_error_ms", "dvdt_max_error_V_s")
@@ -33,3 +38,106 @@ def test_work_and_precision_of_the_solvers(monkeypatch, tmp_path):
     reference_error = found["models"]["aliev_panfilov"]["self_convergence"]["rmse_mV"]
     assert reference_error < 0.01 * errors.min()
     assert (tmp_path / "solvers_quick.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_populations_against_their_peers(monkeypatch, tmp_path):
+    pytest.importorskip("myokit")
+    pytest.importorskip("gotranx")
+    monkeypatch.syspath_prepend(FOLDER)
+    script = importlib.import_module("populations")
+
+    script.main(["--quick", "--groups", "beat", "step", "--out", str(tmp_path)])
+
+    found = json.loads((tmp_path / "populations_quick.json").read_text())
+    assert {"date", "device", "cpu", "versions"} <= set(found["machine"])
+    assert found["reference"]["self_convergence"]["rmse_mV"] < 1e-3
+    rows = {row["key"]: row for row in found["rows"]}
+    assert set(rows) == {row.key for name in ("beat", "step") for row in script.rows(quick=True)[name]}
+    if rows["cvode"]["status"].startswith("CompilationError"):  # Myokit without a C compiler or without SUNDIALS
+        del rows["cvode"]
+    for row in rows.values():
+        assert row["status"] == "ok", row
+        assert row["run_s"] > 0 and row["turns"] >= 1 and row["cells_per_s"] > 0
+    for key in {"f64", "f32", "f64 tuned", "f32 tuned", "one cell", "cvode"} & set(rows):
+        assert rows[key]["rmse_mV"] < 0.02, key
+        assert abs(rows[key]["apd90_error_ms"]) < 0.05, key
+    for key in {"cvode", "gotranx"} & set(rows):
+        assert rows[key]["rhs_difference"] < 1e-9, key
+
+
+@pytest.mark.slow
+def test_clamps_in_closed_form_against_stepping(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    script = importlib.import_module("clamp")
+
+    script.main(["--quick", "--out", str(tmp_path)])
+
+    found = json.loads((tmp_path / "clamp_quick.json").read_text())
+    assert {"date", "device", "cpu", "versions", "held_to_one_core"} <= set(found["machine"])
+    cells = [row for row in found["rows"] if row["group"] == "one cell"]
+    assert {row["command"] for row in cells} == {"steps", "ramp", "recorded"}
+    for row in cells:
+        bound = 5e-3 if row["row"] == script.FIRST_ORDER else 1e-3
+        assert row["error"] < bound and row["reference_converged"] < 0.1 * bound, row
+    for row in cells:
+        if row["command"] == "steps" and row["row"] == script.FIRST_ORDER:
+            assert row["over_closed_form"] > 2, row
+    populations = [row for row in found["rows"] if row["group"] == "population"]
+    assert {row["dtype"] for row in populations} == {"float64", "float32"}
+    assert all(row["not_ok"] == 0 and row["run_s"] > 0 for row in populations)
+
+
+@pytest.mark.slow
+def test_the_command_for_gpus_runs_on_a_cpu(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    script = importlib.import_module("gpu")
+
+    script.main(["--quick", "--out", str(tmp_path)])
+
+    found = json.loads((tmp_path / "gpu-cpu_quick.json").read_text())
+    assert {"date", "device", "versions", "devices", "assumed"} <= set(found["device"])
+    rows = {name: [] for name in ("correct", "issue", "fused", "scaling", "operations")}
+    for row in found["rows"]:
+        assert row["status"] == "ok", row
+        rows[row["section"]].append(row)
+    assert all(rows.values())
+    for row in rows["correct"] + rows["fused"]:
+        assert row["relative_difference"] < (1e-10 if "float64" in row["label"] else 1e-5), row
+    for row in rows["scaling"]:
+        states = 2 * len(getattr(script.jc.models, row["model"])().initial_state()) * np.dtype(row["dtype"]).itemsize
+        assert row["kernels"] > 1 and row["bytes_per_cell"] > states, row  # every state is read and written
+    assert all(row["not_ok"] == 0 for row in rows["issue"])
+    assert len(found["bounds"]) == sum(row["dtype"] == "float32" for row in rows["scaling"])
+
+
+def test_a_budget_that_is_spent_leaves_rows_that_say_so(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    importlib.import_module("gpu").main(["--quick", "--budget", "0", "--out", str(tmp_path)])
+
+    found = json.loads((tmp_path / "gpu-cpu_quick.json").read_text())
+    assert found["rows"] and all(row["status"].startswith("skipped") for row in found["rows"])
+
+
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated")
+def test_a_kernel_of_many_steps_is_the_scan_and_can_be_made_for_a_gpu(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    fused = importlib.import_module("fused")
+    cell = jc.astype(jc.models.TenTusscher2004(), jnp.float32)
+    cells = jc.population.sample(cell, n=32, seed=0, spread=0.2, parameters=["g_Na", "g_CaL"])
+    pacing, solver = jc.protocols.PulseTrain(-52.0, 1.0, 1000.0, 1.0), jc.RushLarsen2()
+    grid = uniform_grid(0.0, 5.0, 0.05, [pacing.edges(0.0, 5.0)])
+
+    final, V = fused.fused_run(cells, pacing, grid, solver, fused.Launch(16, 40, None))()
+
+    run = jc.simulate(cells, pacing, t1=5.0, grid=grid, solver=solver, save_at=[2.0, 4.0, 5.0])
+    assert np.ptp(run.ys.V) > 10
+    assert np.allclose(V.T, run.ys.V, rtol=0, atol=1e-4)
+    for name, x in final._asdict().items():
+        assert np.allclose(x, getattr(run.final_state, name), rtol=1e-5, atol=1e-9), name
+    kernel = fused.fused_run(cells, pacing, grid, solver, fused.Launch(32, 40, 1))
+    device = jax.sharding.AbstractDevice("NVIDIA H200", None, "gpu")
+    mesh = jax.sharding.AbstractMesh((1,), ("cells",), abstract_device=device)
+    with jax.sharding.use_abstract_mesh(mesh):
+        text = kernel.func.trace(*kernel.args).lower(lowering_platforms=("cuda",)).as_text()
+    assert "xla.gpu.triton" in text

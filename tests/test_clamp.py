@@ -152,5 +152,7 @@ def test_another_solver_steps_as_before():
 
 
 def test_a_step_over_the_samples_of_a_command_is_refused():
+    every = jc.protocols.Sampled(np.arange(0.0, 30.0, 0.1), np.zeros(300))  # 0.1 ms apart, but for rounding
+    assert jc.simulate(KERNIK, every, t1=5.0, dt=0.1).ok
     with pytest.raises(ValueError, match=r"dt = 0.6 ms; allowed: 0 < dt <= 0.5 ms"):
         jc.simulate(KERNIK, RECORDED, t1=200.0, dt=0.6)

@@ -257,11 +257,10 @@ def other_seed(path: Path):
 ])  # fmt: skip
 def test_every_harm_has_its_own_error_that_names_the_file(copy, harm, error, says):
     path = copy / "shard-00001.h5"
-    dataset = jc.population.Dataset(copy)
-    assert dataset.problems() == []
+    assert jc.population.problems(copy) == []
     harm(path)
     harmed = contents(copy)
-    (problem,) = dataset.problems()
+    (problem,) = jc.population.problems(copy)
     assert type(problem) is error
     with pytest.raises(error, match=f"shard-00001.h5: ({says})"):
         raise problem

@@ -9,8 +9,9 @@ import pytest
 from jaxcardio import plot, simulate
 from jaxcardio.biomarkers import Restitution, action_potentials
 from jaxcardio.models import AlievPanfilov1996, KernikClancy2019
-from jaxcardio.population import DoseResponse
-from jaxcardio.population.viability import UNITS
+from jaxcardio.population import Batch, DoseResponse, Recipe, Rules, Screening, Uniform
+from jaxcardio.population.viability import BIOMARKERS, UNITS
+from jaxcardio.protocols import PulseTrain, VoltageSteps
 from jaxcardio.trace import Trace
 
 
@@ -102,6 +103,72 @@ def test_a_dose_response(study, tmp_path):
     fig.savefig(tmp_path / "study.png")
     with pytest.raises(ValueError, match="example = 2; allowed: 0 to 1"):
         plot.examples(study, example=2)
+
+
+def test_a_population_is_drawn_as_cells_median_and_band():
+    V = np.arange(101.0)[:, None] + np.zeros(3)
+    ax = plot.population(Trace.from_samples(np.arange(3.0), V), cells=2)
+    assert labels(ax) == ("time (ms)", "V (mV)")
+    first, second, median = (line.get_ydata() for line in ax.lines)
+    assert (first[0], second[0], median[0]) == (0.0, 1.0, 50.0)
+    band = ax.collections[0].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == (5.0, 95.0)
+    with pytest.raises(ValueError, match="output = 'I_Kr'; allowed, as saved: V"):
+        plot.population(Trace.from_samples(np.arange(3.0), V), output="I_Kr")
+    with pytest.raises(ValueError, match="trace: expected a population"):
+        plot.population(Trace.from_samples(np.arange(3.0), V[0]))
+
+
+def test_a_cell_whose_run_failed_is_not_in_the_band():
+    V = np.stack([np.zeros(3), np.full(3, np.nan), np.ones(3)])
+    good = Trace.from_samples(np.arange(3.0), V)
+    trace = Trace(good.ts, good.ys, np.array([0, 1, 0]), None, good.steps, None, None, "recording")
+    ax = plot.population(trace)
+    assert np.array_equal([line.get_ydata()[0] for line in ax.lines], [0.0, 1.0, 0.5])
+    with pytest.raises(ValueError, match="no cell to draw: none ended well"):
+        plot.population(Trace(good.ts, good.ys, np.ones(3, int), None, good.steps, None, None, "recording"))
+
+
+def test_a_batch_of_a_dataset_and_its_command():
+    clamp = VoltageSteps([-80.0, 0.0], [2.0, 3.0])
+    recipe = Recipe(KernikClancy2019(), 3, 0, Uniform(0.1), ["Kr_g"], clamp, 5.0, outputs=["I_ion_total", "I_Kr"])
+    outputs = {name: np.random.default_rng(0).random((3, 6)) for name in recipe.outputs}
+    ax = plot.batch(Batch(np.arange(3), np.zeros((3, 1)), outputs), recipe, output="I_Kr")
+    assert labels(ax) == ("time (ms)", r"$I_{\mathrm{Kr}}$ (pA/pF)")
+    assert np.array_equal(ax.lines[2].get_ydata(), outputs["I_Kr"][2])
+    with pytest.raises(ValueError, match="output = 'V'; allowed, as recorded: I_ion_total, I_Kr"):
+        plot.batch(Batch(np.arange(3), np.zeros((3, 1)), outputs), recipe, output="V")
+    ax = plot.protocol(clamp, 5.0)
+    assert labels(ax) == ("time (ms)", "command (mV)")
+    ts, command = ax.lines[0].get_data()
+    assert set(command) == {-80.0, 0.0}  # no slope at the edge
+    assert np.diff(ts)[np.diff(command) != 0].max() < 1e-9
+    assert plot.protocol(PulseTrain(-52.0, 1.0, 5.0), 5.0).get_ylabel() == "stimulus (pA/pF)"
+
+
+def test_a_screening():
+    n = 50
+    measured = {name: np.zeros(n) for name in UNITS} | {"status": np.zeros(n, int), "beats": np.ones(n, int)}
+    measured["apd90"] = np.linspace(50.0, 540.0, n)
+    measured["peak"] = np.full(n, np.nan)  # nothing to draw is no error
+    reasons = np.where(measured["apd90"] < 100.0, 8, 0)
+    found = Screening(reasons, measured, Rules(ranges={"apd90": (100.0, np.inf)}), "KernikClancy2019")
+    ax = plot.biomarker(found, "apd90")
+    assert labels(ax) == ("APD90 (ms)", "cells")
+    viable, other = ([bar.get_height() for bar in bars] for bars in ax.containers)
+    assert sum(viable) == 45
+    assert sum(other) == 5
+    assert [line.get_xdata()[0] for line in ax.lines] == [100.0]  # an open end is no line
+    ax = plot.reasons(found)
+    assert [bar.get_width() for bar in ax.patches] == [45, 5]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["viable", "a biomarker out of range"]
+    fig = plot.screening(found)
+    assert [ax.get_xlabel() for ax in fig.axes[1:]] == [
+        "APD90 (ms)", "APD50 (ms)", "cycle length (ms)", "diastolic potential (mV)", "peak (mV)", "dV/dt max (V/s)",
+    ]  # fmt: skip
+    assert len(fig.axes) == 1 + len(BIOMARKERS)
+    with pytest.raises(ValueError, match="name = 'apd9'; allowed: apd90"):
+        plot.biomarker(found, "apd9")
 
 
 def test_without_matplotlib_the_extra_is_named(trace, monkeypatch):

@@ -146,6 +146,16 @@ def test_adaptive_error_falls_with_the_tolerance():
     assert errors[-1] <= 1.0
 
 
+def test_a_paced_grid_waits_for_its_stimulus_in_long_steps():
+    pacing = jc.protocols.PulseTrain(-52.0, 1.0, 1000.0, 10.0)
+    before, both = jc.paced_grid(pacing, 9.0), jc.paced_grid(pacing, 20.0)
+    assert np.allclose(np.diff(before), 1 / 3)
+    assert np.isclose(np.diff(both)[:30], 1 / 3).all()
+    assert np.isclose(np.diff(both)[30:100], 0.01).all()
+    assert before[-1] == 9.0
+    assert 10.0 in both
+
+
 def test_paced_grid_is_accurate_at_few_steps():
     """ten Tusscher, CL 1000: RMSE <= 0.02 mV and APD90 within 0.05 ms of a fine run at <= 4000 steps a second."""
     cell, pacing, _, _ = CASES["ten_tusscher"]

@@ -1,5 +1,13 @@
 """The verbs of the command line, one a module: `add_arguments(parser)` and `run(arguments) -> exit status`."""
 
-from . import beats, check, drug, models, run
+from . import beats, check, dataset, drug, models, population, run
 
-VERBS = {"models": models, "simulate": run, "drug": drug, "biomarkers": beats, "check": check}
+VERBS = {
+    "models": models,
+    "simulate": run,
+    "drug": drug,
+    "biomarkers": beats,
+    "population": population,
+    "dataset": dataset,
+    "check": check,
+}

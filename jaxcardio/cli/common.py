@@ -1,6 +1,7 @@
 """What the verbs share: models and their usual runs, values from the command line, output files."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -10,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import models
+from ..arguments import check
 from ..cell import AbstractCell, astype, unknown_name
-from ..protocols import AbstractProtocol, PulseTrain, from_json
+from ..population import AbstractDistribution, LatinHypercube, LogNormal, Rules, Sobol, Uniform
+from ..protocols import AbstractProtocol, PulseTrain, Segments, VoltageSteps, from_json
 
 
 class Usual(NamedTuple):
@@ -57,15 +60,25 @@ def _fold(name: str) -> str:
 
 
 def model_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--variant", help="published variant, e.g. epi (TenTusscher2004: M, epi, endo)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="set a parameter (`models MODEL` lists them)"
-    )
+    _cell_arguments(parser)
     parser.add_argument("--float32", action="store_true", help="compute in single precision (default: double)")
 
 
 def make_cell(model: type[AbstractCell], given: argparse.Namespace) -> AbstractCell:
     """The cell that --variant, --set and --float32 describe."""
+    cell = _described_cell(model, given)
+    return astype(cell, jnp.float32) if given.float32 else cell
+
+
+def _cell_arguments(parser) -> None:
+    parser.add_argument("--variant", help="published variant, e.g. epi (TenTusscher2004: M, epi, endo)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="set a parameter (`models MODEL` lists them)"
+    )
+
+
+def _described_cell(model: type[AbstractCell], given: argparse.Namespace) -> AbstractCell:
+    """The cell that --variant and --set describe, in double precision."""
     if given.variant is not None and not hasattr(model, "variant"):
         raise ValueError(f"--variant = {given.variant!r}: {model.__name__} has no variants")
     variant = {} if given.variant is None else {"variant": given.variant}
@@ -77,7 +90,107 @@ def make_cell(model: type[AbstractCell], given: argparse.Namespace) -> AbstractC
         if not np.isfinite(value):
             raise ValueError(f"--set {name} = {value} {known[name].unit}; allowed: finite")
         cell = cell.replace(**{name: value})
-    return astype(cell, jnp.float32) if given.float32 else cell
+    return cell
+
+
+SIX_CURRENTS, CONDUCTANCES, ALL = "six-currents", "conductances", "all"
+"""Names for lists of parameters."""
+COLDEST, WARMEST = 273.0, 323.0
+"""A temperature of a living cell, K: what is outside was meant in degrees Celsius."""
+
+
+def population_arguments(parser: argparse.ArgumentParser) -> None:
+    """What cells to sample: the model, how many, which design, of which parameters."""
+    group = parser.add_argument_group("population")
+    group.add_argument("--model", default="KernikClancy2019", help="see `jaxcardio models` (default KernikClancy2019)")
+    _cell_arguments(group)
+    group.add_argument("--temperature", type=float, metavar="K", help="of the kinetics (KernikClancy2019: 310, Q10 3)")
+    group.add_argument("--cells", type=int, default=1000, help="how many to sample (default 1000)")
+    group.add_argument("--seed", type=int, default=0, help="cell i of a seed is always the same cell (default 0)")
+    group.add_argument(
+        "--parameters", metavar="NAMES",
+        help=f"what varies: {SIX_CURRENTS} (the published 52 of KernikClancy2019, its default), {CONDUCTANCES} "
+        f"(default of the others), {ALL} (physical constants too), or NAME,NAME,...",
+    )  # fmt: skip
+    design = group.add_mutually_exclusive_group()
+    design.add_argument("--spread", type=float, metavar="S", help="independent uniform in 1 +- S (default: 0.2)")
+    design.add_argument("--log-normal", type=float, metavar="SIGMA", help="log-normal, SIGMA of the natural logarithm")
+    design.add_argument("--latin-hypercube", type=float, metavar="S", help="a Latin hypercube of all cells in 1 +- S")
+    design.add_argument("--sobol", type=float, metavar="S", help="a scrambled Sobol sequence in 1 +- S")
+    group.add_argument("--dtype", default="float32", choices=("float32", "float64"), help="of the runs (float32)")
+
+
+def make_population(model: type[AbstractCell], given: argparse.Namespace) -> dict[str, Any]:
+    """cell, n, seed, distribution and parameters, as `population.sample` and `Recipe` take them."""
+    cell = _described_cell(model, given)
+    if given.temperature is not None:
+        if "temperature" not in cell.parameters():
+            raise ValueError(
+                f"--temperature = {given.temperature} K: {model.__name__} has none; its kinetics are fixed"
+            )
+        allowed = f"{COLDEST:g} to {WARMEST:g} K"
+        check("--temperature", given.temperature, "K", allowed, lambda x: COLDEST <= x <= WARMEST)
+        cell = cell.replace(temperature=given.temperature)
+    names, distribution = _parameters(cell, given.parameters), _distribution(given)
+    return {"cell": cell, "n": given.cells, "seed": given.seed, "distribution": distribution, "parameters": names}
+
+
+def _distribution(given: argparse.Namespace) -> AbstractDistribution:
+    if given.log_normal is not None:
+        return LogNormal(given.log_normal)
+    if given.latin_hypercube is not None:
+        return LatinHypercube(given.latin_hypercube, given.cells)
+    if given.sobol is not None:
+        return Sobol(given.sobol)
+    return Uniform(0.2 if given.spread is None else given.spread)
+
+
+def _parameters(cell: AbstractCell, text: str | None) -> tuple[str, ...]:
+    model, known = type(cell).__name__, cell.parameters()
+    published: tuple[str, ...] | None = getattr(cell, "SIX_CURRENTS", None)
+    conductances = tuple(np.unique(list(cell.conductances.values())).tolist())
+    if text is None:
+        text = SIX_CURRENTS if published else CONDUCTANCES
+    lists = {SIX_CURRENTS: published, CONDUCTANCES: conductances, ALL: tuple(known)}
+    if text in lists:
+        if not lists[text]:
+            raise ValueError(f"--parameters = {text}: {model} has none; allowed: {ALL}, or NAME,NAME,...")
+        return lists[text]
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in known:
+            raise ValueError(f"--parameters: {unknown_name('parameter', name, known, model)}")
+    return names
+
+
+def rules_arguments(parser: argparse.ArgumentParser) -> Any:
+    """Which cells are viable. Returns the group, for what else decides it."""
+    group = parser.add_argument_group("screening (a run of its own: which cells beat and come back to rest)")
+    group.add_argument("--min-beats", type=int, default=1, metavar="N", help="complete beats it must have (default 1)")
+    group.add_argument(
+        "--range", action="append", default=[], metavar="NAME=LOW:HIGH",
+        help="allowed range of apd90, apd50, cycle_length (ms), mdp, peak (mV) or dvdt_max (mV/ms), e.g. "
+        "apd90=100:800; an end may be left out",
+    )  # fmt: skip
+    return group
+
+
+def make_rules(given: argparse.Namespace) -> Rules:
+    return Rules(min_beats=given.min_beats, ranges=dict(_range(text) for text in given.range))
+
+
+def _range(text: str) -> tuple[str, tuple[float, float]]:
+    try:
+        name, ends = text.split("=")
+        low, high = ends.split(":")
+        return name.strip(), (float(low) if low.strip() else -np.inf, float(high) if high.strip() else np.inf)
+    except ValueError:
+        raise ValueError(f"--range = {text!r}; allowed: NAME=LOW:HIGH, e.g. apd90=100:800") from None
+
+
+def output_names(text: str) -> tuple[str, ...]:
+    """NAME,NAME,... of states and currents."""
+    return tuple(name.strip() for name in text.split(","))
 
 
 def assignments(option: str, texts: Iterable[str]) -> dict[str, float]:
@@ -94,9 +207,14 @@ def assignments(option: str, texts: Iterable[str]) -> dict[str, float]:
     return found
 
 
-def stimulus_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("stimulus (default: the model's published one)")
-    group.add_argument("--protocol", metavar="FILE.json", help="a protocol as `jaxcardio.protocols.to_json` writes it")
+def stimulus_arguments(parser: argparse.ArgumentParser, default: str = "the model's published stimulus") -> None:
+    # argparse takes "-100:250,..." for an option unless it looks like a negative number.
+    parser._negative_number_matcher = re.compile(r"-\.?\d")
+    group = parser.add_argument_group(f"stimulus or clamp (default: {default})")
+    group.add_argument(
+        "--protocol", "--clamp", metavar="FILE.json", help="a protocol as `jaxcardio.protocols.to_json` writes it"
+    )
+    group.add_argument("--steps", metavar="MV:MS,...", help="voltage steps, e.g. -100:250,-40:250; the last one holds")
     group.add_argument("--no-stimulus", action="store_true", help="no stimulus")
     group.add_argument("--pulse-amplitude", type=float, metavar="A", help="pA/pF, depolarising negative")
     group.add_argument("--duration", type=float, metavar="MS", help="of each pulse, ms")
@@ -106,29 +224,65 @@ def stimulus_arguments(parser: argparse.ArgumentParser) -> None:
 
 def make_protocol(model: type[AbstractCell], given: argparse.Namespace) -> AbstractProtocol | None:
     """The stimulus or clamp that the arguments describe; pulses take what is not given from the published stimulus."""
+    ways = protocol_ways(given)
+    if len(ways) > 1:
+        raise ValueError(f"{' and '.join(ways)}: give one of them")
+    if given.no_stimulus:
+        return None
+    if given.protocol is not None:
+        return from_json(Path(given.protocol).read_text())
+    if given.steps is not None:
+        return _steps(given.steps)
+    usual, pulses = USUAL[model.__name__].stimulus, _pulses(given)
+    if not pulses:
+        return usual
+    if usual is not None:
+        return PulseTrain(**{k: getattr(usual, k) for k in ("amplitude", "duration", "period", "start")} | pulses)
+    missing = {"amplitude": "--pulse-amplitude", "duration": "--duration", "period": "--period"}.items()
+    if absent := [option for key, option in missing if key not in pulses]:
+        raise ValueError(f"{', '.join(absent)}: missing; {model.__name__} beats by itself and has no published pulse")
+    return PulseTrain(**pulses)
+
+
+def protocol_ways(given: argparse.Namespace) -> list[str]:
+    """The options that describe a protocol, of those that are given."""
+    ways = {
+        "--protocol": given.protocol is not None,
+        "--steps": given.steps is not None,
+        "--no-stimulus": given.no_stimulus,
+        "pulses (--pulse-amplitude ...)": bool(_pulses(given)),
+    }
+    return [option for option, is_given in ways.items() if is_given]
+
+
+def _pulses(given: argparse.Namespace) -> dict[str, Any]:
     pulses = {
         "amplitude": given.pulse_amplitude,
         "duration": given.duration,
         "period": given.period,
         "start": given.start,
     }
-    pulses = {k: v for k, v in pulses.items() if v is not None}
-    if (given.protocol is not None) + given.no_stimulus + bool(pulses) > 1:
-        raise ValueError("--protocol, --no-stimulus and pulses (--pulse-amplitude ...): give one of them")
-    if given.no_stimulus:
-        return None
-    if given.protocol is not None:
-        return from_json(Path(given.protocol).read_text())
-    usual = USUAL[model.__name__].stimulus
-    if not pulses or usual is not None:
-        start_from = (
-            {} if usual is None else {k: getattr(usual, k) for k in ("amplitude", "duration", "period", "start")}
-        )
-        return PulseTrain(**start_from | pulses) if pulses else usual
-    missing = {"amplitude": "--pulse-amplitude", "duration": "--duration", "period": "--period"}.items()
-    if absent := [option for key, option in missing if key not in pulses]:
-        raise ValueError(f"{', '.join(absent)}: missing; {model.__name__} beats by itself and has no published pulse")
-    return PulseTrain(**pulses)
+    return {k: v for k, v in pulses.items() if v is not None}
+
+
+def _steps(text: str) -> Segments:
+    pairs = [part.split(":") for part in text.split(",")]
+    try:
+        voltages, durations = zip(*((float(mv), float(ms)) for mv, ms in pairs), strict=True)
+    except ValueError:
+        raise ValueError(f"--steps = {text!r}; allowed: MV:MS,MV:MS,..., e.g. -100:250,-40:250") from None
+    return VoltageSteps(list(voltages), list(durations))
+
+
+def length_of(model: type[AbstractCell], protocol: AbstractProtocol | None, t1: float | None) -> float:
+    """--t1, or else all of the steps or ramps, or else what is usual for the model."""
+    if t1 is not None:
+        return t1
+    if isinstance(protocol, Segments):
+        return float(protocol.start + np.sum(protocol.durations))
+    if protocol is not None and protocol.kind == "voltage":
+        raise ValueError(f"--t1: missing; a {type(protocol).__name__} does not say how long to record")
+    return USUAL[model.__name__].t1
 
 
 def output_arguments(parser: argparse.ArgumentParser, default: str, figure: bool = True) -> None:
@@ -137,13 +291,13 @@ def output_arguments(parser: argparse.ArgumentParser, default: str, figure: bool
         parser.add_argument("--no-plot", action="store_true", help="no PNG beside it")
 
 
-def checked_output(path: str | Path, suffixes: Sequence[str]) -> Path:
+def checked_output(path: str | Path, suffixes: Sequence[str], argument: str = "--out") -> Path:
     """The path, if a file can be written there: found out before the work, not after it."""
     path = Path(path)
     if path.suffix not in suffixes:
-        raise ValueError(f"--out = {path}; allowed: a name that ends in {' or '.join(suffixes)}")
+        raise ValueError(f"{argument} = {path}; allowed: a name that ends in {' or '.join(suffixes)}")
     if not path.parent.is_dir():
-        raise ValueError(f"--out = {path}: there is no folder {path.parent}")
+        raise ValueError(f"{argument} = {path}: there is no folder {path.parent}")
     return path
 
 

@@ -2,6 +2,7 @@
 
 from .dataset import Dataset as Dataset
 from .dataset import make_dataset as make_dataset
+from .dataset import problems as problems
 from .distributions import AbstractDistribution as AbstractDistribution
 from .distributions import LatinHypercube as LatinHypercube
 from .distributions import LogNormal as LogNormal
@@ -11,6 +12,7 @@ from .distributions import distribution_from_json as distribution_from_json
 from .distributions import distribution_to_json as distribution_to_json
 from .recipe import Batch as Batch
 from .recipe import Recipe as Recipe
+from .recipe import usual_steps as usual_steps
 from .sampling import relative_change as relative_change
 from .sampling import sample as sample
 from .shards import DamagedShard as DamagedShard

@@ -153,7 +153,7 @@ class Recipe:
             found = screen(
                 self.cells(index), self.rules, self.screening_protocol, t1=self.screening_t1,
                 discard=self.screening_discard, progress=lambda done: report(share * done),
-                **_steps(self.screening_protocol, self.screening_t1, None), **where,
+                **usual_steps(self.screening_protocol, self.screening_t1, None), **where,
             )  # fmt: skip
             reasons, biomarkers, status = found.reasons.copy(), found.biomarkers, found.biomarkers["status"].copy()
         kept = np.flatnonzero(reasons == 0)
@@ -161,8 +161,8 @@ class Recipe:
         if len(kept):
             run = simulate(
                 self.cells(index[kept]), self.protocol, t1=self.t1, save_every=self.save_every, outputs=self.outputs,
-                progress=lambda done: report(share + (1 - share) * done), **_steps(self.protocol, self.t1, self.dt),
-                **where,
+                progress=lambda done: report(share + (1 - share) * done),
+                **usual_steps(self.protocol, self.t1, self.dt), **where,
             )  # fmt: skip
             status[kept] = run.status
             reasons[kept] = np.where(run.status == Status.OK, 0, int(Reason.RUN_FAILED))
@@ -246,13 +246,13 @@ class Recipe:
             )
 
 
-def _steps(protocol: AbstractProtocol | None, t1: float, dt: float | None) -> dict[str, Any]:
-    """How a run is stepped, as options of `simulate`."""
+def usual_steps(protocol: AbstractProtocol | None, t1: float, dt: float | None = None) -> dict[str, Any]:
+    """How a population is stepped, as options of `simulate`: see `Recipe.dt`."""
     if protocol is not None and protocol.kind == "voltage":
         return {} if dt is None else {"dt": dt}
     if protocol is not None and dt is None:
         return {"solver": RushLarsen2(), "grid": paced_grid(protocol, t1)}
-    return {"solver": RushLarsen2(), "dt": dt or DT}
+    return {"solver": RushLarsen2(), "dt": DT if dt is None else dt}
 
 
 _PLAIN = ("n", "seed", "t1", "save_every", "dt", "dtype", "screening_t1", "screening_discard")

@@ -127,26 +127,32 @@ def _workers(devices: Sequence[Any]) -> int:
 def _chunk(chunk, cells, n, t1, options, devices, workers) -> int:
     """Cells a device and chunk."""
     if chunk is None:
-        chunk = max(1, int(MEMORY_SHARE * _free_bytes(devices[0]) / workers / _bytes_per_cell(cells, t1, options)))
+        fit = MEMORY_SHARE * _free_bytes(devices[0]) / workers / _bytes_per_cell(cells, t1, options)
+        chunk = 2 ** math.floor(math.log2(max(1.0, fit)))  # the same size while free memory varies
         if devices[0].platform == "cpu":
             chunk = min(chunk, CPU_CHUNK, -(-n // (workers * len(devices))))
     check_whole("chunk", chunk, "cells")
-    whole = LANES * 2 ** math.ceil(math.log2(max(1.0, n / len(devices) / LANES)))  # few sizes: each compiles anew
-    return min(-(-chunk // LANES) * LANES, whole)
+    # Every size compiles anew: few sizes, an eighth apart.
+    each = -(-n // len(devices))
+    granule = max(LANES, 2 ** (each.bit_length() - 4))
+    return min(-(-chunk // LANES) * LANES, -(-each // granule) * granule)
 
 
 def _bytes_per_cell(cells: AbstractCell, t1: float, options: dict[str, Any]) -> int:
-    """What one cell of a chunk takes while it runs: its samples twice (they are put in order at the end), its state."""
+    """What one cell of a chunk takes while it runs: its state, and its samples up to four times (blocks with room for
+    more samples than they have, and all of them again in order)."""
     states = len(cells.initial_state())
     t0, at, every = (options.get(name) for name in ("t0", "save_at", "save_every"))
     span = t1 - (t0 or 0.0)
     if isinstance(at, str):
         grid = options.get("grid")
         samples = span / options.get("dt", DEFAULT_DT) if grid is None else np.size(grid)
+    elif at is None:
+        samples = span / (every or DEFAULT_SAVE_EVERY)
     else:
-        samples = span / (every or DEFAULT_SAVE_EVERY) if at is None else np.size(at)
+        samples = np.size(at)
     outputs = len(options.get("outputs") or range(states))
-    return int(dtype_of(cells).itemsize * (2 * outputs * (samples + 1) + 200 * states))
+    return int(dtype_of(cells).itemsize * (4 * outputs * (samples + 1) + 200 * states))
 
 
 def _free_bytes(device: Any) -> int:

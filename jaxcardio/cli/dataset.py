@@ -1,0 +1,247 @@
+"""Datasets of simulated cells on disk: make, resume, verify, info.
+
+A dataset is a folder: a manifest that says how its cells are made, and shards (HDF5) of equal numbers of cells. Cells
+are sampled around the model's baseline, screened on a run of their own (which of them beat and come back to rest), and
+those that are viable are recorded under a protocol. An interrupted or killed run goes on where it was.
+
+Examples:
+  jaxcardio dataset make data --cells 1000
+  jaxcardio dataset make data --cells 10000 --sobol 0.4 --temperature 298 --range apd90=100:800
+  jaxcardio dataset make data --steps "-80:500,0:250,-40:500" --save-every 0.5 --outputs I_ion_total,I_CaL
+  jaxcardio dataset resume data
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..arguments import check_whole
+from ..population import Dataset, Recipe, make_dataset, problems
+from ..population.dataset import SHARD
+from ..population.viability import DISCARD, T1
+from ..protocols import AbstractProtocol, Segments, VoltageSteps
+from ..records import rebuilt
+from .common import (
+    USUAL,
+    find_model,
+    length_of,
+    make_population,
+    make_protocol,
+    make_rules,
+    output_names,
+    population_arguments,
+    protocol_ways,
+    rules_arguments,
+    stimulus_arguments,
+    text_table,
+)
+
+STEP = 250.0
+LEVELS = (
+    *(-100, -40, 0, -60, 20, -80, -20, 40, -110, -50, 10, -30, 50, -90, -10, 30, -70, -120, -40, -100, 0, -60, 20, -80),
+    *(-120, -30, 30, -50),
+)
+PUBLISHED_STYLE = VoltageSteps(list(LEVELS), [STEP] * len(LEVELS))
+"""A clamp in the style of the published one (doi 10.7554/eLife.110013, Methods): 7 s of steps of 250 ms between -120
+and 50 mV by 10 mV, first -100 mV, and -120 mV at 6000 ms. There a search chose the others, and did not print them; here
+every level comes once, low after high, and eight come again."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    jobs = parser.add_subparsers(title="jobs", dest="job", required=True, metavar="JOB")
+    make = jobs.add_parser("make", help="make a dataset, or what is missing of it", description=_make.__doc__)
+    _make_arguments(make)
+    for job, run_job, what in (
+        ("resume", _resume, "go on with a dataset that was interrupted; its manifest says how"),
+        ("verify", _verify, "read every byte of every shard; exit status 1 and a line for each bad file"),
+        ("info", _info, "what there is of it, and how it was made"),
+    ):
+        own = jobs.add_parser(job, help=what, description=what[0].upper() + what[1:] + ".")
+        own.add_argument("folder", metavar="FOLDER")
+        if job == "resume":
+            _chunk_argument(own)
+        own.set_defaults(run_job=run_job)
+    make.set_defaults(run_job=_make)
+
+
+def run(given: argparse.Namespace) -> int:
+    return given.run_job(given)
+
+
+def _make_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="FOLDER", help="new, or holding this dataset unfinished")
+    population_arguments(parser)
+    stimulus_arguments(
+        parser, "a clamp in the published style: 7 s of 250 ms steps from -120 to 50 mV, first -100 mV, -120 mV at 6 s"
+    )
+    record = parser.add_argument_group("recording")
+    record.add_argument("--t1", type=float, metavar="MS", help="length, ms (default: all of the steps; stimuli 5000)")
+    record.add_argument("--save-every", type=float, default=1.0, metavar="MS", help="sampling interval, ms (default 1)")
+    record.add_argument(
+        "--outputs", default="I_ion_total", metavar="NAMES", help="states and currents to keep (default I_ion_total)"
+    )
+    record.add_argument("--dt", type=float, metavar="MS", help="longest step, ms (default: chosen by the protocol)")
+    screening = rules_arguments(parser)
+    screening.add_argument(
+        "--screen", action=argparse.BooleanOptionalAction, default=True, help="keep viable cells only (default)"
+    )
+    screening.add_argument("--screen-t1", type=float, default=T1, metavar="MS", help=f"its length, ms ({T1:g})")
+    screening.add_argument(
+        "--screen-discard", type=float, default=DISCARD, metavar="MS", help=f"not looked at, ms ({DISCARD:g})"
+    )
+    files = parser.add_argument_group("files and memory")
+    files.add_argument(
+        "--shard", type=int, default=SHARD, metavar="N",
+        help=f"cells in a file, the most that an interruption costs ({SHARD})",
+    )  # fmt: skip
+    _chunk_argument(files)
+
+
+def _chunk_argument(parser: Any) -> None:
+    parser.add_argument("--chunk", type=int, metavar="N", help="cells at once on each device (default: what fits)")
+
+
+def _make(given: argparse.Namespace) -> int:
+    """Make a dataset, or what is missing of it.
+
+    Every parameter varies by an independent uniform factor in 1 +- 0.2 unless another design is named. The same
+    command on an unfinished dataset goes on with it; another recipe on it is refused.
+    """
+    folder = _checked_folder(given.folder)
+    check_whole("--shard", given.shard, "cells")
+    return _run(folder, _recipe(given), given.shard, given.chunk)
+
+
+def _resume(given: argparse.Namespace) -> int:
+    data = Dataset(given.folder)
+    return _run(data.folder, data.recipe, data.shard, given.chunk)
+
+
+def _run(folder: Path, recipe: Recipe, shard: int, chunk: int | None) -> int:
+    if chunk is not None:
+        check_whole("--chunk", chunk, "cells")
+    try:
+        with _nothing_left_behind(folder):
+            data = make_dataset(folder, recipe, shard=shard, chunk=chunk, progress=True)
+    except KeyboardInterrupt:
+        data = Dataset(folder)
+        print(
+            f"\njaxcardio: interrupted with {data.info()['shards']} shards finished; "
+            f"go on with: jaxcardio dataset resume {folder}",
+            file=sys.stderr,
+        )
+        return 130
+    print(_table(data))
+    return 0
+
+
+def _verify(given: argparse.Namespace) -> int:
+    bad = problems(given.folder, progress=True)
+    for problem in bad:
+        print(problem)
+    print(f"{len(bad)} of its files are not as they were written" if bad else "every shard is as it was written")
+    return 1 if bad else 0
+
+
+def _info(given: argparse.Namespace) -> int:
+    print(_table(Dataset(given.folder)))
+    return 0
+
+
+def _recipe(given: argparse.Namespace) -> Recipe:
+    model = find_model(given.model)
+    population = make_population(model, given)
+    if USUAL[model.__name__].time_unit != "ms" and not protocol_ways(given):
+        raise ValueError(f"--model = {model.__name__}: is dimensionless, the default clamp is in mV; give a --protocol")
+    protocol = make_protocol(model, given) if protocol_ways(given) else PUBLISHED_STYLE
+    stimulus = USUAL[model.__name__].stimulus if protocol is None or protocol.kind == "voltage" else protocol
+    return Recipe(
+        **population,
+        protocol=protocol,
+        t1=length_of(model, protocol, given.t1),
+        save_every=given.save_every,
+        outputs=output_names(given.outputs),
+        dt=given.dt,
+        dtype=given.dtype,
+        rules=make_rules(given) if given.screen else None,
+        screening_protocol=stimulus if protocol_ways(given) != ["--no-stimulus"] else None,
+        screening_t1=given.screen_t1,
+        screening_discard=given.screen_discard,
+    )
+
+
+def _checked_folder(path: str) -> Path:
+    """The folder, if a dataset can be in it: found out before the work, not after it."""
+    folder = Path(path)
+    if not folder.parent.is_dir():
+        raise ValueError(f"FOLDER = {folder}: there is no folder {folder.parent}")
+    if folder.exists() and not (folder / "manifest.json").exists() and (folder.is_file() or any(folder.iterdir())):
+        raise ValueError(f"FOLDER = {folder}: is something else; allowed: a new or empty folder, or a dataset")
+    return folder
+
+
+@contextlib.contextmanager
+def _nothing_left_behind(folder: Path) -> Iterator[None]:
+    """Some wrong arguments show only when the first cells run: then what was not there before is not there after."""
+    had_folder, had_dataset = folder.exists(), (folder / "manifest.json").exists()
+    try:
+        yield
+    except ValueError:
+        if folder.exists() and not had_dataset and not any(folder.glob("shard-*.h5")):
+            for name in ("manifest.json", "lock"):
+                (folder / name).unlink(missing_ok=True)
+            if not had_folder:
+                folder.rmdir()
+        raise
+
+
+def _table(data: Dataset) -> str:
+    info, recipe = data.info(), data.recipe
+    said = recipe.to_json()
+    dropped = [(f"  {why}", str(count)) for why, count in info["dropped"].items() if count]
+    design = ", ".join(f"{k} {x}" for k, x in said["distribution"].items() if k != "type")
+    rows = [
+        ("cells", f"{info['made']} of {info['cells']} made"),
+        ("kept", str(info["kept"])),
+        ("dropped", str(info["made"] - info["kept"])),
+        *dropped,
+        (
+            "samples",
+            f"{info['samples']} every {recipe.save_every:g} ms of {', '.join(recipe.outputs)} ({recipe.dtype})",
+        ),
+        ("shards", info["shards"]),
+        ("bytes", f"{info['bytes']:,}"),
+        ("bytes a kept cell", f"{info['bytes_per_kept_cell']:,.0f}" if info["kept"] else "-"),
+        ("model", f"{said['cell']['model']}{_changes(said['cell'])}"),
+        ("parameters", f"{len(recipe.parameters)}: {_shortened(recipe.parameters)}"),
+        ("design", f"{said['distribution']['type']}, {design}; seed {recipe.seed}"),
+        ("protocol", _said_protocol(recipe.protocol, recipe.t1)),
+        ("rules", json.dumps(said["rules"]) if recipe.rules else "none: every cell whose run ended well is kept"),
+    ]
+    return text_table(rows, left=2)
+
+
+def _changes(cell: dict[str, Any]) -> str:
+    """The variant, and what differs from it as published."""
+    standard = rebuilt(cell["model"], cell["static"], {}).parameters()
+    changed = {k: v for k, v in cell["parameters"].items() if not np.isclose(v, float(standard[k].value), rtol=1e-6)}
+    variant = [f"{k} {x}" for k, x in cell["static"].items() if x]
+    return "".join(f", {x}" for x in [*variant, *(f"{k} = {v:g} {standard[k].unit}" for k, v in changed.items())])
+
+
+def _shortened(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 8 else f"{', '.join(names[:7])}, ..."
+
+
+def _said_protocol(protocol: AbstractProtocol | None, t1: float) -> str:
+    if protocol is None:
+        return f"none, {t1:g} ms"
+    kind = "clamp" if protocol.kind == "voltage" else "stimulus"
+    parts = f" of {len(protocol.durations)} pieces" if isinstance(protocol, Segments) else ""
+    return f"{kind}, {type(protocol).__name__}{parts}, {t1:g} ms"

@@ -1,0 +1,271 @@
+"""Populations of cells: simulate them, screen them for viable ones, plot what came out.
+
+Cell i of a seed and a design is always the same cell, whatever the number of cells or the machine.
+
+Examples:
+  jaxcardio population simulate cells.h5 --cells 200 --t1 10000
+  jaxcardio population simulate clamped.h5 --steps "-80:500,0:250" --outputs I_ion_total,I_CaL
+  jaxcardio population screen --cells 300 --sobol 0.4 --range apd90=100:800 --out screened.csv
+  jaxcardio population plot cells.h5
+"""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import jax.numpy as jnp
+import numpy as np
+
+from .. import plot
+from ..arguments import check, check_whole
+from ..cell import AbstractCell, astype
+from ..files import read_hdf5
+from ..population import Dataset, Rules, Screening, distribution_to_json, sample, screen, simulate, usual_steps
+from ..population.viability import BIOMARKERS, DISCARD, T1, UNITS, Reason
+from ..records import cell_to_json
+from ..trace import FORMAT as TRACE
+from ..trace import Trace
+from .common import (
+    USUAL,
+    checked_output,
+    find_model,
+    length_of,
+    make_population,
+    make_protocol,
+    make_rules,
+    output_names,
+    population_arguments,
+    rules_arguments,
+    stimulus_arguments,
+)
+
+FORMAT = "jaxcardio screening"
+FORMAT_VERSION = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    jobs = parser.add_subparsers(title="jobs", dest="job", required=True, metavar="JOB")
+    for job, arguments_of, run_job in (
+        ("simulate", _simulate_arguments, _simulate),
+        ("screen", _screen_arguments, _screen),
+        ("plot", _plot_arguments, _plot),
+    ):
+        what = (run_job.__doc__ or "").strip()
+        own = jobs.add_parser(job, help=what.splitlines()[0].replace("%", "%%"), description=what)
+        arguments_of(own)
+        own.set_defaults(run_job=run_job)
+
+
+def run(given: argparse.Namespace) -> int:
+    return given.run_job(given)
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("numerics (rush-larsen-2; under a clamp the closed form)")
+    group.add_argument("--t1", type=float, metavar="MS", help="length of each run, ms")
+    group.add_argument("--save-every", type=float, metavar="MS", help="sampling interval, ms (default 1 ms; 0.05 t.u.)")
+    group.add_argument("--dt", type=float, metavar="MS", help="longest step, ms (default: chosen by the protocol)")
+    group.add_argument("--chunk", type=int, metavar="N", help="cells at once on each device (default: what fits)")
+
+
+# --- simulate --------------------------------------------------------------------------------------------------------
+
+
+def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", metavar="OUT.h5")
+    population_arguments(parser)
+    stimulus_arguments(parser)
+    _run_arguments(parser)
+    parser.add_argument("--outputs", metavar="NAMES", help="states and currents to keep (default: the potential)")
+
+
+def _simulate(given: argparse.Namespace) -> int:
+    """Sample cells, simulate each, and keep the potential or the named outputs in one HDF5 file."""
+    out = checked_output(given.out, (".h5", ".hdf5"), "OUT.h5")
+    model = find_model(given.model)
+    usual = USUAL[model.__name__]
+    described = _described(model, given)
+    cells = _sampled(described, given)
+    protocol = make_protocol(model, given)
+    t1 = length_of(model, protocol, given.t1)
+    every, dt = (1.0, None) if usual.time_unit == "ms" else (usual.save_every, usual.dt)
+    trace = simulate(
+        cells,
+        protocol,
+        t1=t1,
+        save_every=every if given.save_every is None else given.save_every,
+        outputs=output_names(given.outputs) if given.outputs else [cells.potential],
+        chunk=given.chunk,
+        progress=True,
+        **usual_steps(protocol, t1, dt if given.dt is None else given.dt),
+    )
+    trace.save(out)
+    problems = trace.problems()
+    names = ", ".join(trace.ys._fields)
+    print(f"{model.__name__}: {given.cells} cells, {t1:g} {usual.time_unit}, {names}, {trace.solver}")
+    for reason in sorted(set(problems.values())):
+        print(f"  {list(problems.values()).count(reason)} cells: {reason}")
+    print(f"wrote {out}")
+    return 0
+
+
+def _described(model: type[AbstractCell], given: argparse.Namespace) -> dict[str, Any]:
+    """The population as `sample` takes it, after a look at how it is to be run."""
+    if given.chunk is not None:
+        check_whole("--chunk", given.chunk, "cells")
+    check("--dt", given.dt, "ms", "> 0", lambda x: np.isfinite(x) and x > 0)
+    return make_population(model, given)
+
+
+def _sampled(described: dict[str, Any], given: argparse.Namespace) -> AbstractCell:
+    options = {k: x for k, x in described.items() if k != "cell"}
+    return sample(astype(described["cell"], jnp.dtype(given.dtype)), **options)
+
+
+# --- screen ----------------------------------------------------------------------------------------------------------
+
+
+def _screen_arguments(parser: argparse.ArgumentParser) -> None:
+    population_arguments(parser)
+    stimulus_arguments(parser)
+    rules_arguments(parser).add_argument(
+        "--discard", type=float, metavar="MS", help="beginning of each run, not looked at, ms (default: half of t1)"
+    )
+    _run_arguments(parser)
+    parser.set_defaults(t1=T1)
+    parser.add_argument("--out", metavar="FILE", help="a row a cell, with its reasons: .csv, or .h5 to plot")
+
+
+def _screen(given: argparse.Namespace) -> int:
+    """Sample cells and tell which of them are viable, and every reason against the others."""
+    out = None if given.out is None else checked_output(given.out, (".csv", ".h5", ".hdf5"))
+    model = find_model(given.model)
+    if USUAL[model.__name__].time_unit != "ms":
+        raise ValueError(f"--model = {model.__name__}: is dimensionless, the rules are in mV and ms")
+    described = _described(model, given)
+    found = screen(
+        _sampled(described, given),
+        make_rules(given),
+        make_protocol(model, given),
+        t1=given.t1,
+        discard=min(DISCARD, given.t1 / 2) if given.discard is None else given.discard,
+        save_every=1.0 if given.save_every is None else given.save_every,
+        chunk=given.chunk,
+        progress=True,
+        **({} if given.dt is None else {"dt": given.dt}),
+    )
+    print(found.table())
+    if out is not None:
+        if out.suffix == ".csv":
+            _write_csv(out, found)
+        else:
+            _write_hdf5(out, found, described)
+        print(f"wrote {out}")
+    return 0
+
+
+def _write_csv(out: Path, found: Screening) -> None:
+    with out.open("w", newline="") as f:
+        table = csv.writer(f)
+        units = (f"_{u.replace('/', '_per_')}" if name in BIOMARKERS else "" for name, u in UNITS.items())
+        table.writerow(["cell", "viable", "reasons", *(name + unit for name, unit in zip(UNITS, units, strict=True))])
+        for i, viable in enumerate(found.viable):
+            values = (found.biomarkers[name][i] for name in UNITS)
+            row = (int(x) if np.issubdtype(np.asarray(x).dtype, np.bool) else x for x in values)
+            table.writerow([i, int(viable), "; ".join(found.why(i)), *row])
+
+
+def _write_hdf5(out: Path, found: Screening, described: dict[str, Any]) -> None:
+    plain = {"cell": cell_to_json, "distribution": distribution_to_json}
+    population = {k: plain[k](x) if k in plain else x for k, x in described.items()}
+    with h5py.File(out, "w") as f:
+        f.attrs.update(format=FORMAT, format_version=FORMAT_VERSION, model=found.model)
+        f.attrs.update(rules=json.dumps(found.rules.to_json()), population=json.dumps(population))
+        columns = {"reasons": (found.reasons, "; ".join(f"{r.value} {r.name}" for r in Reason))}
+        columns |= {f"biomarkers/{name}": (found.biomarkers[name], unit) for name, unit in UNITS.items()}
+        for name, (values, unit) in columns.items():
+            f.create_dataset(name, data=values).attrs["unit"] = unit
+
+
+def _read_hdf5(f: h5py.File, attrs: dict[str, Any]) -> Screening:
+    reasons: Any = f["reasons"]
+    measured: Any = {name: f[f"biomarkers/{name}"] for name in UNITS}
+    rules = Rules.from_json(json.loads(attrs["rules"]))
+    return Screening(reasons[()], {k: x[()] for k, x in measured.items()}, rules, str(attrs["model"]))
+
+
+# --- plot ------------------------------------------------------------------------------------------------------------
+
+
+def _plot_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="FILE|FOLDER", help="a population, a screening (.h5), or a dataset")
+    parser.add_argument("--out", metavar="FIG.png", help="where to draw (default: FILE's or FOLDER's name)")
+    parser.add_argument("--output", metavar="NAME", help="the saved state or current to draw")
+    parser.add_argument("--cells", type=int, default=200, metavar="N", help="cells read of a dataset (default 200)")
+
+
+def _plot(given: argparse.Namespace) -> int:
+    """Draw traces of some cells with median and 5 to 95 % band, or biomarkers of a screening, or both of a dataset."""
+    source = Path(given.source)
+    out = checked_output(given.out or f"{source.resolve().stem}.png", (".png", ".pdf", ".svg"))
+    check_whole("--cells", given.cells, "cells")
+    try:
+        figure = _figure(source, given)
+    except ImportError as error:
+        raise ValueError(str(error)) from None
+    figure.savefig(out, dpi=160)
+    print(f"wrote {out}")
+    return 0
+
+
+def _figure(source: Path, given: argparse.Namespace) -> Any:
+    if source.is_dir():
+        return _dataset_figure(Dataset(source), given)
+    if not source.is_file():
+        raise ValueError(f"FILE = {source}: no such file or folder")
+    if _format_of(source) == FORMAT:
+        return plot.screening(read_hdf5(source, FORMAT, FORMAT_VERSION, _read_hdf5))
+    fig, ax = plot.figure(size=(8, 4))
+    plot.population(Trace.load(source), ax, output=given.output)
+    return fig
+
+
+def _format_of(file: Path) -> str:
+    try:
+        with h5py.File(file, "r") as f:
+            found = str(f.attrs.get("format"))
+    except OSError as error:
+        raise ValueError(f"FILE = {file}: not a whole HDF5 file ({error})") from None
+    if found not in (FORMAT, TRACE):
+        raise ValueError(f"FILE = {file}: neither a {TRACE} nor a {FORMAT}")
+    return found
+
+
+def _dataset_figure(data: Dataset, given: argparse.Namespace) -> Any:
+    """Command, outputs, and what the screening of its cells measured."""
+    recipe = data.recipe
+    kept = data.kept[: given.cells]
+    if len(kept) == 0:
+        raise ValueError(f"FOLDER = {data.folder}: no cell to draw is kept in it yet")
+    names = [given.output] if given.output else list(recipe.outputs)
+    heights = [1.8, *[2.4] * len(names)]
+    if recipe.rules is None:
+        fig = above = plot.empty_figure((9, sum(heights)))
+    else:
+        fig = plot.empty_figure((9, sum(heights) + 6.0))
+        above, below = fig.subfigures(2, 1, height_ratios=[sum(heights), 6.0])
+        measured = {name: data.table(name) for name in UNITS}
+        plot.screening(Screening(data.table("reasons"), measured, recipe.rules, type(recipe.cell).__name__), below)
+    with plot.house_style():
+        axes = above.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    if recipe.protocol is not None:
+        plot.protocol(recipe.protocol, recipe.t1, axes[0])
+    some = data.read(kept)
+    for name, ax in zip(names, axes[1:], strict=True):
+        plot.batch(some, recipe, ax, output=name)
+    for ax in axes[:-1]:
+        ax.set_xlabel("")
+    return fig
