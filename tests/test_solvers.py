@@ -10,6 +10,7 @@ import pytest
 from cases import CASES, rms, slope
 
 import jaxcardio as jc
+from jaxcardio.numerics import one_minus_exp
 from jaxcardio.simulate import DEFAULT_RTOL
 
 
@@ -196,6 +197,17 @@ def test_float32_keeps_slow_concentrations():
         assert np.abs(rough - exact).max() <= 0.01 * np.ptp(exact)
     beats = [jc.biomarkers.action_potentials(trace).apd90 for trace in (single, double)]
     assert np.nanmax(np.abs(np.asarray(beats[0], float) - beats[1])) <= 0.1
+
+
+@pytest.mark.parametrize(("dtype", "worst"), [(jnp.float32, 4e-7), (jnp.float64, 1e-9)])
+def test_the_part_of_the_way_of_a_gate_is_right_for_slow_and_fast_ones(dtype, worst):
+    z = np.concatenate([np.logspace(-6, 3, 2001), [0.25]])
+    found = np.asarray(one_minus_exp(jnp.asarray(z, dtype)), np.float64)
+    exact = -np.expm1(-np.asarray(jnp.asarray(z, dtype), np.float64))
+    assert np.abs(found / exact - 1).max() < worst
+    slope_at = jax.vmap(jax.grad(one_minus_exp))(jnp.asarray(z, dtype))
+    assert np.abs(np.asarray(slope_at, np.float64) - np.exp(-z)).max() < 1e-6
+    assert one_minus_exp(jnp.zeros((), dtype)) == 0
 
 
 def test_without_compensation_float32_loses_potassium():
