@@ -10,6 +10,7 @@ from .cell import AbstractCell as AbstractCell
 from .cell import astype as astype
 from .cell import hold as hold
 from .cell import parameter as parameter
+from .compiled import WIDE as WIDE
 from .grid import paced_grid as paced_grid
 from .relaxation import Relaxation as Relaxation
 from .sensitivity import value_and_gradient as value_and_gradient

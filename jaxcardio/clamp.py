@@ -14,6 +14,7 @@ import numpy as np
 
 from .arguments import is_traced
 from .cell import AbstractCell
+from .compiled import compiled
 from .fixed_steps import BLOCK
 from .grid import Stage, divided, merge, positions, staged_grid, uniform_grid
 from .numerics import one_minus_exp
@@ -198,7 +199,7 @@ class _Clamped(eqx.Module):
     population: bool = eqx.field(static=True)
     kinds: frozenset[bool] = eqx.field(static=True)
 
-    @eqx.filter_jit
+    @compiled
     def begin(self, y0) -> _Carry:
         gates = voltage_gates(self.cell)
 
@@ -210,7 +211,7 @@ class _Clamped(eqx.Module):
 
         return over_cells(begin, self.cell, y0)(self.cell, y0)
 
-    @eqx.filter_jit
+    @compiled
     def blocks(self, carry: _Carry, blocks: _Blocks):
         """Advances over the blocks; returns the samples they took, (blocks * most, ...)."""
         gates = voltage_gates(self.cell)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .cell import AbstractCell, driven_rates
+from .compiled import compiled
 from .grid import positions
 from .stepping import (
     cast,
@@ -197,7 +198,7 @@ class _Run(eqx.Module):
     population: bool = eqx.field(static=True)
     n_slots: int = eqx.field(static=True)
 
-    @eqx.filter_jit
+    @compiled
     def begin(self, y0, first: _Steps) -> _Carry:
         def begin(cell, y):
             y = pack(self.solver, y)
@@ -206,7 +207,7 @@ class _Run(eqx.Module):
 
         return over_cells(begin, self.cell, y0)(self.cell, y0)
 
-    @eqx.filter_jit
+    @compiled
     def blocks(self, carry: _Carry, blocks: _Blocks):
         """Advances over the blocks; returns what their slots hold, (blocks * slots, ...)."""
         block = jax.checkpoint(lambda carry, block: self.block(carry, block), prevent_cse=False)

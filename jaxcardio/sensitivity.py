@@ -7,12 +7,12 @@ once, and forward mode costs as many tangents as there are parameters, however m
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from .cell import AbstractCell, unknown_name
+from .compiled import compiled
 
 Mode = Literal["forward", "reverse"]
 
@@ -84,7 +84,7 @@ def value_and_sensitivities(
     return value, {name: sensitivities[name] for name in names}
 
 
-@eqx.filter_jit
+@compiled
 def _value_and_gradient(loss, cell, names, mode):
     n = cell.population_size()
     own = [name for name, p in _values(cell, names).items() if p.ndim == 1]
@@ -113,7 +113,7 @@ def _value_and_gradient(loss, cell, names, mode):
     return value, {name: x if name in own else jnp.sum(x) for name, x in along.items()}
 
 
-@eqx.filter_jit
+@compiled
 def _value_and_sensitivities(outputs, cell, names):
     n = cell.population_size()
 
