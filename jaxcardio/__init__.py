@@ -6,6 +6,7 @@ from . import pharmacology as pharmacology
 from . import plot as plot
 from . import population as population
 from . import protocols as protocols
+from . import twin as twin
 from .cell import AbstractCell as AbstractCell
 from .cell import astype as astype
 from .cell import hold as hold

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 from jax.core import Tracer
 
+COLDEST, WARMEST = 273.0, 323.0
+"""A temperature of a living cell, K: what is outside was meant in degrees Celsius."""
+
 
 def is_traced(*xs) -> bool:
     """Whether any of these is a tracer: a value that jit, vmap or grad will only know later."""

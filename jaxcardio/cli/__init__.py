@@ -1,6 +1,6 @@
 """The verbs of the command line, one a module: `add_arguments(parser)` and `run(arguments) -> exit status`."""
 
-from . import beats, check, dataset, drug, models, population, run
+from . import beats, check, dataset, drug, models, population, run, twin
 
 VERBS = {
     "models": models,
@@ -9,5 +9,6 @@ VERBS = {
     "biomarkers": beats,
     "population": population,
     "dataset": dataset,
+    "twin": twin,
     "check": check,
 }

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import models
-from ..arguments import check
+from ..arguments import COLDEST, WARMEST, check
 from ..cell import AbstractCell, astype, unknown_name
 from ..population import AbstractDistribution, LatinHypercube, LogNormal, Rules, Sobol, Uniform
 from ..protocols import AbstractProtocol, PulseTrain, Segments, VoltageSteps, from_json
@@ -95,8 +95,6 @@ def _described_cell(model: type[AbstractCell], given: argparse.Namespace) -> Abs
 
 SIX_CURRENTS, CONDUCTANCES, ALL = "six-currents", "conductances", "all"
 """Names for lists of parameters."""
-COLDEST, WARMEST = 273.0, 323.0
-"""A temperature of a living cell, K: what is outside was meant in degrees Celsius."""
 
 
 def population_arguments(parser: argparse.ArgumentParser) -> None:

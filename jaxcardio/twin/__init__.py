@@ -1,0 +1,32 @@
+"""Digital twins: one voltage-clamp recording -> the parameters of a cell, its drug response, its uncertainty."""
+
+from . import protocols as protocols
+from .example import recorded as recorded
+from .example import write_example as write_example
+from .experiment import Experiment as Experiment
+from .network import Trained as Trained
+from .network import improved as improved
+from .network import load_network as load_network
+from .network import published as published
+from .network import save_network as save_network
+from .network import train as train
+from .recording import Recording as Recording
+from .recording import has_check as has_check
+from .refine import Posterior as Posterior
+from .refine import refine as refine
+from .rig import Rig as Rig
+from .rig import RigExperiment as RigExperiment
+from .rig import capacitive_blank as capacitive_blank
+from .rig import measured_noise as measured_noise
+from .study import TwinStudy as TwinStudy
+from .study import UncertainResponse as UncertainResponse
+from .study import around as around
+from .study import compare as compare
+from .study import posterior_cells as posterior_cells
+from .study import posterior_response as posterior_response
+from .study import simulated_twin as simulated_twin
+from .study import study as study
+from .twin import Twin as Twin
+from .twin import build as build
+from .windows import Windows as Windows
+from .windows import windows_of as windows_of

@@ -1,0 +1,294 @@
+"""Networks that read the parameters of a cell off its voltage-clamp recording: the published one, and a better one."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Key
+
+from ..arguments import check, check_whole
+from ..population import Uniform
+from ..training import fit
+from .experiment import Experiment
+
+SHARES = (0.7, 0.1, 0.2)
+"""Of the cells: to train on, to choose the best epoch by, to test with (paper: 70:10:20)."""
+COMPRESSION = 1.0
+"""pA/pF from which asinh(I / COMPRESSION) compresses: I_Na is hundreds of times larger than I_f."""
+FORMAT = "jaxcardio twin network 1"
+SEED_OF_CELLS = 2**31
+"""Added to a training's seed, so that no cell of a user's own seed is met in training."""
+
+
+class FrontEnd(eqx.Module):
+    """Windows of a recording -> principal components, by how far the cells differ there beyond the noise.
+
+    asinh compresses; each window is divided by the noise it has after that; the leading principal components are
+    divided by the square root of their deviation ("half-whitened": fully whitened, the smallest are mostly noise and
+    are fitted).
+    """
+
+    mean: Float[np.ndarray, " windows"]
+    deviation: Float[np.ndarray, " windows"]
+    basis: Float[np.ndarray, "windows components"]
+
+    def __call__(self, observed: Float[Array, "cells windows"]) -> Float[Array, "cells components"]:
+        return ((jnp.arcsinh(observed / COMPRESSION) - self.mean) / self.deviation) @ self.basis
+
+
+class Standardise(eqx.Module):
+    """Windows of a recording, each with mean 0 and deviation 1 over the training cells."""
+
+    mean: Float[np.ndarray, " windows"]
+    deviation: Float[np.ndarray, " windows"]
+
+    def __call__(self, observed: Float[Array, "cells windows"]) -> Float[Array, "cells windows"]:
+        return (observed - self.mean) / self.deviation
+
+
+class Network(eqx.Module):
+    """observed current (cells, windows), pA/pF -> theta (cells, parameters)."""
+
+    front: FrontEnd | Standardise
+    mlp: eqx.nn.MLP
+    unit: float
+    """Prior standard deviation of theta: what an output of 1 stands for."""
+
+    def __call__(self, observed: Float[Array, "cells windows"]) -> Float[Array, "cells parameters"]:
+        return self.unit * jax.vmap(self.mlp)(self.front(observed))
+
+
+def improved(
+    observed: Float[np.ndarray, "cells windows"],
+    noise: Float[np.ndarray, " windows"],
+    parameters: int,
+    unit: float,
+    *,
+    key: Key[Array, ""],
+    components: int = 256,
+    width: int = 768,
+) -> Network:
+    """An untrained network of two hidden layers behind a `FrontEnd` made from these cells and this noise."""
+    compressed = np.arcsinh(observed / COMPRESSION)
+    mean = compressed.mean(axis=0)
+    seen_noise = np.sqrt(np.mean(noise**2 / (observed**2 + COMPRESSION**2), axis=0))
+    deviation = seen_noise + 0.02 * compressed.std(axis=0) + 1e-5
+    scaled = (compressed - mean) / deviation
+    variance, directions = np.linalg.eigh(scaled.T @ scaled / len(scaled) + np.diag((seen_noise / deviation) ** 2))
+    leading = np.argsort(variance)[::-1][:components]
+    basis = directions[:, leading] / np.maximum(variance[leading], 1e-9) ** 0.25
+    basis /= np.sqrt(np.mean((scaled @ basis) ** 2))
+    front = FrontEnd(*(np.asarray(x, np.float32) for x in (mean, deviation, basis)))
+    mlp = eqx.nn.MLP(len(leading), parameters, width, 2, activation=jax.nn.silu, dtype=jnp.float32, key=key)
+    return Network(front, mlp, unit)
+
+
+def published(
+    observed: Float[np.ndarray, "cells windows"],
+    noise: Float[np.ndarray, " windows"],
+    parameters: int,
+    unit: float,
+    *,
+    key: Key[Array, ""],
+    width: int = 1024,
+    depth: int = 26,
+) -> Network:
+    """The network of the study (doi 10.7554/eLife.110013): 26 hidden layers of 1024, tanh; on standardised currents.
+
+    (On raw currents it hardly learns. Its initial weights are not stated; Glorot's keep the signal through 26 layers.)
+    """
+    front = Standardise(*(np.asarray(x, np.float32) for x in (observed.mean(0), observed.std(0) + noise + 1e-5)))
+    mlp = eqx.nn.MLP(observed.shape[1], parameters, width, depth, activation=jnp.tanh, dtype=jnp.float32, key=key)
+    layers = [
+        eqx.tree_at(
+            lambda x: (x.weight, x.bias),
+            layer,
+            (
+                jax.nn.initializers.glorot_normal()(k, layer.weight.shape, jnp.float32),
+                jnp.zeros(layer.out_features, jnp.float32),
+            ),
+        )
+        for layer, k in zip(mlp.layers, jax.random.split(key, depth + 1), strict=True)
+    ]
+    return Network(front, eqx.tree_at(lambda x: x.layers, mlp, tuple(layers)), unit)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A network and how well it does on cells it has not seen.
+
+    Attributes:
+        network: observed current -> theta.
+        names: the parameters.
+        test_error: mean absolute error of each parameter over the test cells.
+        test_mse: mean square error over all.
+        training, validation: mean square error of each epoch.
+        settings: how it was made.
+    """
+
+    network: Network
+    names: tuple[str, ...]
+    test_error: Float[np.ndarray, " parameters"]
+    test_mse: float
+    training: Float[np.ndarray, " epochs"]
+    validation: Float[np.ndarray, " epochs"]
+    settings: dict[str, Any]
+
+    def __call__(self, observed: Float[np.ndarray, "cells windows"]) -> Float[np.ndarray, "cells parameters"]:
+        return np.asarray(_predict(self.network, jnp.asarray(observed, jnp.float32)), np.float64)
+
+
+@eqx.filter_jit
+def _predict(network, observed):
+    return network(observed)
+
+
+def training_cells(
+    experiment: Experiment, n: int, *, spread: float, seed: int, progress: bool | Callable[[float], None] = False
+) -> tuple[Float[np.ndarray, "n parameters"], Float[np.ndarray, "n windows"]]:
+    """theta (float32) and the noiseless observations of n cells, uniform in +-spread; those that failed left out."""
+    theta = Uniform(spread).factors(experiment.names, seed=SEED_OF_CELLS + seed, indices=np.arange(n)) - 1
+    observed = experiment.currents_of(theta, progress=progress)
+    good = np.isfinite(observed).all(axis=1)
+    return theta[good].astype(np.float32), observed[good]
+
+
+def train(
+    experiment: Experiment,
+    *,
+    cells: int = 10_000,
+    spread: float = 0.2,
+    sigma: float = 0.05,
+    seed: int = 0,
+    build: Callable[..., Network] = improved,
+    epochs: int = 40,
+    batch: int = 256,
+    rate: float = 1e-3,
+    patience: int | None = None,
+    checkpoint: str | Path | None = None,
+    progress: bool | Callable[[float], None] = False,
+) -> Trained:
+    """Simulates cells under the experiment's command and trains a network to name their parameters.
+
+    Args:
+        experiment: the command, and which samples are seen.
+        cells: how many to simulate; `SHARES` says what for.
+        spread: theta is uniform in +-spread.
+        sigma: standard deviation of white noise on every raw sample, pA/pF; 0 for none. Fresh in every epoch.
+        seed: of the cells, the first weights, the order and the noise. Cells differ from those of a user's seeds.
+        build: `improved` or `published`, or the like.
+        epochs, batch: how often each cell is seen, and how many together.
+        rate: highest learning rate; it falls to a hundredth along half a cosine.
+        patience, checkpoint, progress: as for `training.fit`.
+
+    ValueError: an argument out of its range, by name.
+    """
+    check_whole("cells", cells, "cells", least=100)
+    check("spread", spread, "", "0 < spread < 1", lambda x: 0 < x < 1)
+    check("sigma", sigma, "pA/pF", ">= 0", lambda x: np.isfinite(x) and x >= 0)
+    check("rate", rate, "", "> 0", lambda x: x > 0)
+    theta, clean = training_cells(experiment, cells, spread=spread, seed=seed, progress=progress)
+    first, second = (int(len(theta) * share) for share in np.cumsum(SHARES)[:2])
+    parts = slice(0, first), slice(first, second), slice(second, None)
+    noise = (max(sigma, 1e-3) / np.sqrt(experiment.windows.counts)).astype(np.float32)
+    unit = spread / np.sqrt(3)
+    key = jax.random.key(seed)
+    network = build(clean[parts[0]], noise, theta.shape[1], float(unit), key=key)
+    added = (sigma / np.sqrt(experiment.windows.counts)).astype(np.float32)
+
+    def loss(mlp, batch):
+        observed, wanted, key = batch
+        noisy = observed + added * jax.random.normal(key, observed.shape, jnp.float32)
+        return jnp.mean((jax.vmap(mlp)(network.front(noisy)) - wanted) ** 2)
+
+    def batches(epoch: int) -> Iterator[Any]:
+        order = np.random.default_rng((seed, epoch)).permutation(first)
+        keys = jax.random.split(jax.random.fold_in(key, epoch), len(order) // batch)
+        for k, some in enumerate(np.split(order[: len(keys) * batch], len(keys))):
+            yield clean[some], theta[some] / np.float32(unit), keys[k]
+
+    held_out = np.random.default_rng((seed, 2**32)).standard_normal((len(clean) - first, clean.shape[1]), np.float32)
+    seen = clean[first:] + added * held_out
+    judge = partial(_predict, observed=jnp.asarray(seen[: second - first]))
+
+    def validate(mlp) -> float:
+        found = judge(dataclasses.replace(network, mlp=mlp))
+        return float(np.mean((np.asarray(found) - theta[parts[1]]) ** 2))
+
+    each_epoch = max(1, first // batch)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, rate, each_epoch, epochs * each_epoch, rate / 100)
+    done = fit(
+        network.mlp, loss, batches, validate, optimiser=optax.adamw(schedule), epochs=epochs,
+        patience=patience, checkpoint=checkpoint, progress=progress,
+    )  # fmt: skip
+    network = dataclasses.replace(network, mlp=done.model)
+    wrong = np.asarray(_predict(network, jnp.asarray(seen[second - first :]))) - theta[parts[2]]
+    settings = {"cells": cells, "spread": spread, "sigma": sigma, "seed": seed, "epochs": epochs, "batch": batch}
+    return Trained(
+        network=network,
+        names=experiment.names,
+        test_error=np.abs(wrong).mean(axis=0),
+        test_mse=float(np.mean(wrong**2)),
+        training=done.training * unit**2,
+        validation=done.validation,
+        settings=settings | {"rate": rate, "build": build.__name__, "experiment": experiment.digest},
+    )
+
+
+def save_network(path: str | Path, trained: Trained) -> None:
+    """Writes a trained network: a line of JSON, then its leaves."""
+    mlp = trained.network.mlp
+    about = {
+        "format": FORMAT,
+        "settings": trained.settings,
+        "names": trained.names,
+        "shape": (trained.network.front.mean.shape[0], mlp.in_size, mlp.width_size, mlp.depth),
+        "unit": trained.network.unit,
+        "test_error": trained.test_error.tolist(),
+        "test_mse": trained.test_mse,
+        "training": trained.training.tolist(),
+        "validation": trained.validation.tolist(),
+    }
+    partial_file = Path(path).with_name(f"{Path(path).name}.part")
+    with open(partial_file, "wb") as file:
+        file.write((json.dumps(about) + "\n").encode())
+        eqx.tree_serialise_leaves(file, trained.network)
+    partial_file.replace(path)
+
+
+def load_network(path: str | Path) -> Trained:
+    """Reads what `save_network` wrote; anything else is a ValueError that names the path."""
+    try:
+        with open(path, "rb") as file:
+            about = json.loads(file.readline())
+            if about["format"] != FORMAT:
+                raise ValueError(f"another format, {about['format']!r}")
+            network = eqx.tree_deserialise_leaves(file, _empty(about))
+    except FileNotFoundError:
+        raise ValueError(f"path = {path}: no such file") from None
+    except Exception as error:
+        raise ValueError(f"path = {path}: not a whole {FORMAT} ({error})") from None
+    series = {k: np.asarray(about[k]) for k in ("test_error", "training", "validation")}
+    return Trained(network, tuple(about["names"]), test_mse=about["test_mse"], settings=about["settings"], **series)
+
+
+def _empty(about: dict[str, Any]) -> Network:
+    """A network of the same structure, to be filled."""
+    windows, inputs, width, depth = about["shape"]
+    mean = np.zeros(windows, np.float32)
+    if about["settings"]["build"] == improved.__name__:
+        front, activation = FrontEnd(mean, mean, np.zeros((windows, inputs), np.float32)), jax.nn.silu
+    else:
+        front, activation = Standardise(mean, mean), jnp.tanh
+    mlp = eqx.nn.MLP(
+        inputs, len(about["names"]), width, depth, activation=activation, dtype=jnp.float32, key=jax.random.key(0)
+    )
+    return Network(front, mlp, about["unit"])

@@ -1,0 +1,189 @@
+"""Voltage-clamp recordings: what is in the HDF5 file of one, and what must be right about it.
+
+A recording is a group of an HDF5 file (by default its root) with two datasets of one length, `command` (attribute
+`unit`: mV or V) and `current` (attribute `unit`: pA/pF, or pA with a capacitance), and these attributes of the group:
+
+    sampling_rate_Hz    samples a second
+    temperature_K       of the bath; may be given by the caller instead
+    capacitance_pF      of the cell; needed for a current in pA
+
+A group `check` in it, laid out alike, is a second recording of the same cell, by which a twin is judged.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Float
+
+from ..arguments import COLDEST, WARMEST, check
+from ..protocols import AbstractProtocol, Sampled, VoltageSteps
+
+LEVEL = 0.05
+"""Commands closer than this are one level, mV."""
+PLAUSIBLE_COMMAND, PLAUSIBLE_CURRENT = 300.0, 2000.0
+"""Beyond these (mV, pA/pF) a recording must be in another unit."""
+SHORTEST = 100.0
+"""A recording shorter than this (ms) tells too little of any gate."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recording:
+    """The current of one cell under a voltage command.
+
+    Attributes:
+        command: what the amplifier was told, mV; begins at 0 ms.
+        current: total current at every sample, pA/pF, outward positive; sample i at i dt.
+        dt: sampling interval, ms.
+        temperature: of the bath, K.
+        capacitance: of the cell, pF, or None if not known.
+        name: where it is from.
+
+    ValueError: an argument out of its range, by name.
+    """
+
+    command: AbstractProtocol
+    current: Float[np.ndarray, " samples"]
+    dt: float
+    temperature: float = 310.0
+    capacitance: float | None = None
+    name: str = "recording"
+
+    def __post_init__(self):
+        current = np.asarray(self.current, np.float64)
+        object.__setattr__(self, "current", current)
+        if current.ndim != 1:
+            raise ValueError(f"{self.name}: current: expected shape (samples,), got {current.shape}")
+        bad = np.flatnonzero(~np.isfinite(current))
+        if bad.size:
+            first = f"{current[bad[0]]} pA/pF at {bad[0] * self.dt:g} ms"
+            raise ValueError(f"{self.name}: current = {first}; allowed: finite ({bad.size} samples are not)")
+        check("dt", self.dt, "ms", "0 < dt <= 1 (1 kHz or faster)", lambda x: 0 < x <= 1)
+        check("temperature", self.temperature, "K", f"{COLDEST:g} to {WARMEST:g} K", lambda x: COLDEST <= x <= WARMEST)
+        check("capacitance", self.capacitance, "pF", "> 0", lambda x: x > 0)
+        if self.t1 < SHORTEST:
+            raise ValueError(f"{self.name}: {self.t1:g} ms long; allowed: >= {SHORTEST:g} ms")
+        largest = np.abs(current).max()
+        if largest > PLAUSIBLE_CURRENT:
+            raise ValueError(
+                f"{self.name}: current up to {largest:.4g} pA/pF; allowed: <= {PLAUSIBLE_CURRENT:g} pA/pF (is it in "
+                "pA? then set the attribute unit of `current` to 'pA', and capacitance_pF)"
+            )
+
+    @property
+    def t1(self) -> float:
+        """Length, ms."""
+        return len(self.current) * self.dt
+
+    @property
+    def ts(self) -> Float[np.ndarray, " samples"]:
+        """Time of every sample, ms."""
+        return self.dt * np.arange(len(self.current))
+
+    def save(self, path: str | Path, group: str = "/", mode: str = "w") -> None:
+        """Writes the recording in the layout above; `mode` "a" adds a group to a file."""
+        with h5py.File(path, mode) as file:
+            where = file.require_group(group)
+            where.attrs.update(sampling_rate_Hz=1e3 / self.dt, temperature_K=self.temperature, name=self.name)
+            if self.capacitance is not None:
+                where.attrs["capacitance_pF"] = self.capacitance
+            packed = {"compression": "gzip", "shuffle": True}
+            command = where.create_dataset("command", data=self.command.value(self.ts).astype(np.float32), **packed)
+            current = where.create_dataset("current", data=self.current.astype(np.float32), **packed)
+            command.attrs["unit"], current.attrs["unit"] = "mV", "pA/pF"
+
+    @staticmethod
+    def load(
+        path: str | Path, group: str = "/", *, temperature: float | None = None, capacitance: float | None = None
+    ) -> "Recording":
+        """Reads a group of a file. What is given here replaces what the file says.
+
+        ValueError: what is missing, in a wrong unit or out of range, by name; nothing is guessed.
+        """
+        try:
+            with h5py.File(path, "r") as file:
+                if group not in file or not isinstance(file[group], h5py.Group):
+                    raise ValueError(
+                        f"{path}: no group {group!r}; it has {', '.join(_recordings(file)) or 'no recording'}"
+                    )
+                return _read(file[group], f"{path}:{group}", temperature, capacitance)
+        except FileNotFoundError:
+            raise ValueError(f"path = {path}: no such file") from None
+        except OSError as error:
+            raise ValueError(f"path = {path}: not a whole HDF5 file ({error})") from None
+
+
+def has_check(path: str | Path, group: str = "/") -> bool:
+    """Whether the recording has a second one beside it, to judge a twin by."""
+    with h5py.File(path, "r") as file:
+        return f"{group.rstrip('/')}/check" in file
+
+
+def _recordings(file: h5py.File) -> list[str]:
+    """Groups that hold a command and a current."""
+    found: list[str] = ["/"] if {"command", "current"} <= set(file) else []
+    file.visititems(
+        lambda name, x: found.append(name) if isinstance(x, h5py.Group) and {"command", "current"} <= set(x) else None
+    )
+    return found
+
+
+def _read(group: Any, name: str, temperature: float | None, capacitance: float | None) -> Recording:
+    missing = [k for k in ("command", "current") if k not in group]
+    if missing:
+        there = ", ".join(_recordings(group.file)) or "no recording"
+        raise ValueError(f"{name}: no dataset {' or '.join(missing)}; recordings in this file: {there}")
+    attrs = dict(group.attrs)
+    if "sampling_rate_Hz" not in attrs:
+        raise ValueError(f"{name}: no attribute sampling_rate_Hz; allowed: 1000 Hz or more")
+    dt = 1e3 / float(attrs["sampling_rate_Hz"])
+    temperature = attrs.get("temperature_K") if temperature is None else temperature
+    if temperature is None:
+        raise ValueError(f"{name}: no attribute temperature_K, and none given; allowed: {COLDEST:g} to {WARMEST:g} K")
+    capacitance = attrs.get("capacitance_pF") if capacitance is None else capacitance
+    command, current = (np.asarray(group[k][()], np.float64) for k in ("command", "current"))
+    if command.ndim != 1 or command.shape != current.shape:
+        raise ValueError(f"{name}: command {command.shape} and current {current.shape}; allowed: one shape, (samples,)")
+    command *= _factor(group, "command", {"mV": 1.0, "V": 1e3}, name)
+    density = None if capacitance is None else 1 / float(capacitance)
+    current *= _factor(
+        group, "current", {"pA/pF": 1.0, "A/F": 1.0, "pA": density, "nA": density and 1e3 * density}, name
+    )
+    return Recording(
+        command_of(command, dt, name), current, dt, float(temperature), capacitance and float(capacitance), name
+    )
+
+
+def _factor(group: Any, dataset: str, known: dict[str, float | None], name: str) -> float:
+    unit = group[dataset].attrs.get("unit", group.file.attrs.get(f"{dataset}_unit"))
+    if isinstance(unit, bytes):
+        unit = unit.decode()
+    written = str(unit).split(" ")[0]
+    if unit is None or written not in known:
+        raise ValueError(f"{name}: {dataset} has unit {unit!r}; allowed: {', '.join(known)} (attribute `unit`)")
+    factor = known[written]
+    if factor is None:
+        raise ValueError(f"{name}: {dataset} in {written} needs capacitance_pF, and none is given; allowed: > 0 pF")
+    return factor
+
+
+def command_of(samples: Float[np.ndarray, " samples"], dt: float, name: str = "command") -> AbstractProtocol:
+    """The protocol that a sampled command (mV) is: voltage steps where every level is held, else the samples."""
+    bad = np.flatnonzero(~np.isfinite(samples))
+    if bad.size:
+        raise ValueError(f"{name}: command = {samples[bad[0]]} mV at {bad[0] * dt:g} ms; allowed: finite")
+    largest = np.abs(samples).max()
+    if largest > PLAUSIBLE_COMMAND or (largest < 1 and np.ptp(samples) > 0):
+        raise ValueError(
+            f"{name}: command between {samples.min():.4g} and {samples.max():.4g} mV; allowed: 1 to "
+            f"{PLAUSIBLE_COMMAND:g} mV at its largest (is it in V? then set the attribute unit of `command` to 'V')"
+        )
+    begins = np.flatnonzero(np.abs(np.diff(samples, prepend=np.inf)) > LEVEL)
+    lengths = np.diff(np.append(begins, len(samples)))
+    pieces = np.split(samples, begins[1:])
+    if lengths.min() < 2 or max(np.ptp(piece) for piece in pieces) > 2 * LEVEL:
+        return Sampled(dt * np.arange(len(samples)), samples)
+    levels = [float(np.round(np.median(piece), 3)) + 0.0 for piece in pieces]
+    return VoltageSteps(levels, dt * lengths)

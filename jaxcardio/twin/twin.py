@@ -1,0 +1,248 @@
+"""A twin: from a recording to the parameters of the cell, what is known of them, and whether they can be believed."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Float
+
+from ..arguments import check, check_whole
+from ..cell import AbstractCell
+from ..files import read_hdf5
+from ..records import cell_from_json, cell_to_json, versions
+from .experiment import Experiment
+from .network import Trained, train
+from .recording import Recording
+from .refine import Posterior, refine
+from .rig import measured_noise
+
+FORMAT, FORMAT_VERSION = "jaxcardio twin", 1
+LEVEL = 1.6449
+"""Standard deviations to either end of a 90 % interval."""
+MISFIT = 1.25
+"""Mean square residual (in units of the noise) beyond which the model does not describe a recording."""
+UNSEEN = 0.1
+"""A direction of which the recording knows less than this part of what the prior knows is not seen."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Twin:
+    """What one recording says of a cell. On the host, float64.
+
+    Attributes:
+        base: the cell around which theta = p / p0 - 1 is relative.
+        names: the parameters.
+        mean, covariance: of the Gaussian posterior of theta.
+        prior_sd: standard deviation of theta before the recording.
+        information, directions: see `Posterior`.
+        guess: what the network said, where the fit began.
+        sigma: standard deviation of the noise of one raw sample, pA/pF, as measured.
+        chi2: mean square residual of the fit in units of the noise.
+        check: the same for a recording that was not fitted, the posterior's own spread allowed for; NaN without one.
+        times, observed, fitted: the windows (ms), what was recorded there and the twin's current, pA/pF.
+        doubts: why the twin should not be believed, a sentence each; empty if there is no reason.
+        settings: how it was made.
+    """
+
+    base: AbstractCell
+    names: tuple[str, ...]
+    mean: Float[np.ndarray, " parameters"]
+    covariance: Float[np.ndarray, "parameters parameters"]
+    prior_sd: Float[np.ndarray, " parameters"]
+    information: Float[np.ndarray, " parameters"]
+    directions: Float[np.ndarray, "parameters parameters"]
+    guess: Float[np.ndarray, " parameters"]
+    sigma: float
+    chi2: float
+    check: float
+    times: Float[np.ndarray, " windows"]
+    observed: Float[np.ndarray, " windows"]
+    fitted: Float[np.ndarray, " windows"]
+    doubts: tuple[str, ...]
+    settings: dict[str, Any]
+
+    @property
+    def cell(self) -> AbstractCell:
+        """The most probable cell, at the temperature of the recording."""
+        known = self.base.parameters()
+        return self.base.replace(
+            **{name: known[name].value * (1 + x) for name, x in zip(self.names, self.mean, strict=True)}
+        )
+
+    @property
+    def sd(self) -> Float[np.ndarray, " parameters"]:
+        """Standard deviation of each parameter's theta."""
+        return np.sqrt(np.diag(self.covariance))
+
+    def interval(self) -> tuple[Float[np.ndarray, " parameters"], Float[np.ndarray, " parameters"]]:
+        """Ends of the 90 % interval of theta."""
+        return self.mean - LEVEL * self.sd, self.mean + LEVEL * self.sd
+
+    def unseen(self) -> list[dict[str, float]]:
+        """Directions of which the recording says nothing, each as its share of every parameter that matters in it."""
+        return unseen_directions(self.names, self.information, self.directions)
+
+    def table(self) -> str:
+        """Every parameter with its unit and 90 % interval, and what may be thought of the whole, as text."""
+        return _table(self)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the twin as HDF5."""
+        with h5py.File(path, "w") as file:
+            file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION)
+            plain = {"base": cell_to_json(self.base), "names": self.names, "doubts": self.doubts}
+            numbers = {"sigma": self.sigma, "chi2": self.chi2, "check": self.check}
+            file.attrs["about"] = json.dumps(plain | numbers | {"settings": self.settings, "versions": versions()})
+            for name, unit in _ARRAYS.items():
+                file.create_dataset(name, data=getattr(self, name)).attrs["unit"] = unit
+
+    @staticmethod
+    def load(path: str | Path) -> "Twin":
+        """Reads what `save` wrote; a file that is truncated, foreign or of another version is a ValueError."""
+        return read_hdf5(path, FORMAT, FORMAT_VERSION, _read)
+
+
+_ARRAYS = {
+    "mean": "1", "covariance": "1", "prior_sd": "1", "information": "prior", "directions": "prior sd", "guess": "1",
+    "times": "ms", "observed": "pA/pF", "fitted": "pA/pF",
+}  # fmt: skip
+
+
+def build(
+    recording: Recording,
+    *,
+    check_recording: Recording | None = None,
+    spread: float = 0.2,
+    trained: Trained | None = None,
+    cells: int = 10_000,
+    starts: int = 4,
+    seed: int = 0,
+    cell: AbstractCell | None = None,
+    progress: bool | Callable[[float], None] = False,
+) -> Twin:
+    """The twin of a recorded cell: a network's guess, refined by Levenberg-Marquardt through the simulator.
+
+    Args:
+        recording: current under a voltage command, well clamped (else see `rig`).
+        check_recording: another recording of the same cell, that is not fitted but predicted.
+        spread: the prior: every parameter within +-spread of `cell`, treated as Gaussian of that standard deviation.
+        trained: a network for this command; default: one is trained, which takes a minute or two.
+        cells: how many simulated cells to train it on.
+        starts: fits, from the network's guess and from about it; the best counts.
+        seed: of training and starts.
+        cell: default `KernikClancy2019()`; it gets the temperature of the recording.
+        progress: True for bars on stderr.
+
+    ValueError: an argument out of its range; a network that was trained for another command.
+    """
+    check("spread", spread, "", "0 < spread < 1", lambda x: 0 < x < 1)
+    check_whole("starts", starts, "fits")
+    experiment = Experiment.of(recording, cell)
+    windows = experiment.windows
+    sigma = float(measured_noise(recording.current, windows))
+    if trained is None:
+        trained = train(experiment, cells=cells, spread=spread, sigma=sigma, seed=seed, progress=progress)
+    elif trained.settings["experiment"] != experiment.digest:
+        raise ValueError(
+            "trained: a network for another command, temperature or model; allowed: one for this recording"
+        )
+    observed, noise = windows.averages(recording.current), sigma / np.sqrt(windows.counts)
+    prior_sd = np.full(len(experiment.names), spread / np.sqrt(3))
+    guess = np.clip(trained(observed[None])[0], -1.5 * spread, 1.5 * spread)
+    about = guess + trained.test_error * np.random.default_rng(seed).standard_normal((starts - 1, len(guess)))
+    found = refine(
+        experiment, observed[None], noise, np.concatenate([guess[None], about])[None], np.zeros(len(guess)), prior_sd,
+        start_sd=1.25 * trained.test_error, progress=progress,
+    )  # fmt: skip
+    checked = np.nan
+    if check_recording is not None:
+        checked = predicted_misfit(experiment, check_recording, found)
+    doubts = doubts_of(found, 0, experiment.names, prior_sd, spread, checked)
+    settings = {"recording": recording.name, "spread": spread, "starts": starts, "seed": seed}
+    settings["training"] = trained.settings
+    one = {k: getattr(found, k)[0] for k in ("mean", "covariance", "information", "directions", "fitted")}
+    return Twin(
+        base=experiment.cell, names=experiment.names, **one, prior_sd=prior_sd, guess=guess, sigma=sigma,
+        chi2=float(found.chi2[0]), check=float(checked), times=windows.times, observed=observed, doubts=doubts,
+        settings=settings,
+    )  # fmt: skip
+
+
+def predicted_misfit(experiment: Experiment, recording: Recording, posterior: Posterior, cell: int = 0) -> float:
+    """Mean square difference between a recording that was not fitted and its prediction, in units of both's variance:
+    near 1 where the prediction and its uncertainty are right."""
+    other = Experiment.of(recording, experiment.cell)
+    windows = other.windows
+    current, jacobian = (np.asarray(x)[0] for x in other.linearised(posterior.mean[cell : cell + 1]))
+    noise = measured_noise(recording.current, windows) ** 2 / windows.counts
+    variance = noise + np.einsum("wp,pq,wq->w", jacobian, posterior.covariance[cell], jacobian)
+    return float(np.mean((windows.averages(recording.current) - current) ** 2 / variance))
+
+
+def unseen_directions(
+    names: tuple[str, ...], information: Float[np.ndarray, " p"], directions: Float[np.ndarray, "p p"]
+) -> list[dict[str, float]]:
+    """Directions (prior standard deviations) with less information than `UNSEEN`, by parameter, largest share first."""
+    found = []
+    for k in np.flatnonzero(information < UNSEEN):
+        order = np.argsort(-np.abs(directions[:, k]))
+        found.append({names[i]: float(directions[i, k]) for i in order if abs(directions[i, k]) > 0.1})
+    return found
+
+
+def doubts_of(
+    posterior: Posterior, cell: int, names: tuple[str, ...], prior_sd: np.ndarray, spread: float, checked: float
+) -> tuple[str, ...]:
+    """Why a twin should not be believed: a fit that has not ended, a misfit, a failed check, parameters outside."""
+    doubts = []
+    mean, sd = posterior.mean[cell], posterior.sd[cell]
+    if not posterior.converged[cell]:
+        doubts.append("the fit has not converged")
+    if not posterior.chi2[cell] < MISFIT:
+        doubts.append(
+            f"no cell within the prior gives this current: mean square residual {posterior.chi2[cell]:.3g} times the "
+            f"noise's (allowed: < {MISFIT:g})"
+        )
+    if np.isfinite(checked) and not checked < MISFIT:
+        doubts.append(f"the recording that was not fitted is missed: {checked:.3g} (allowed: < {MISFIT:g})")
+    outside = (np.abs(mean) - spread > 2 * sd) & (sd < 0.5 * prior_sd)
+    if outside.any():
+        worst = ", ".join(f"{names[k]} {100 * mean[k]:+.0f} %" for k in np.flatnonzero(outside))
+        doubts.append(f"outside +-{100 * spread:g} % of the model: {worst}; try a wider spread")
+    return tuple(doubts)
+
+
+def _read(file: h5py.File, attrs: dict[str, Any]) -> Twin:
+    about = json.loads(attrs["about"])
+    arrays: dict[str, Any] = {name: file[name][()] for name in _ARRAYS}  # pyright: ignore[reportIndexIssue]
+    return Twin(
+        base=cell_from_json(about["base"]), names=tuple(about["names"]), doubts=tuple(about["doubts"]),
+        sigma=about["sigma"], chi2=about["chi2"], check=about["check"], settings=about["settings"], **arrays,
+    )  # fmt: skip
+
+
+def _table(twin: Twin) -> str:
+    known = twin.base.parameters()
+    rows = [("parameter", "unit", "value", "change %", "90 % interval", "known")]
+    for name, mean, sd, prior in zip(twin.names, twin.mean, twin.sd, twin.prior_sd, strict=True):
+        value = f"{float(known[name].value) * (1 + mean):.5g}"
+        interval = f"{100 * (mean - LEVEL * sd):+.1f} to {100 * (mean + LEVEL * sd):+.1f}"
+        how_well = "not" if sd > 0.9 * prior else "partly" if sd > 0.3 * prior else "well"
+        rows.append((name, known[name].unit, value, f"{100 * mean:+.1f}", interval, how_well))
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    lines = ["  ".join(f"{text:<{w}}" for text, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.append(
+        f"noise {twin.sigma:.3g} pA/pF a sample; mean square residual {twin.chi2:.3f} of the noise's"
+        + (f", {twin.check:.3f} on the recording that was not fitted" if np.isfinite(twin.check) else "")
+    )
+    unseen = twin.unseen()
+    lines.append(f"{len(unseen)} directions that this recording does not see at all:")
+    for shares in unseen:
+        lines.append("  " + " ".join(f"{share:+.2f} {name}" for name, share in shares.items()))
+    doubts = [f"doubt: {doubt}" for doubt in twin.doubts]
+    lines += doubts or ["no doubts: fit, residual, ranges and check are as they should be"]
+    return "\n".join(lines)
