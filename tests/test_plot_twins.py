@@ -12,7 +12,8 @@ from jaxcardio.plot import twins
 from jaxcardio.population import DoseResponse
 from jaxcardio.population.viability import UNITS
 from jaxcardio.records import cell_to_json
-from jaxcardio.twin.study import SIX, SimulatedTwin, TwinStudy, UncertainResponse
+from jaxcardio.twin.beats import SIX, SimulatedTwin
+from jaxcardio.twin.study import TwinStudy, UncertainResponse
 
 NAMES = KernikClancy2019.SIX_CURRENTS
 RNG = np.random.default_rng(0)
@@ -79,8 +80,9 @@ def test_recording_and_fit():
     axes = twins.recording_and_fit(**RECORDING, noise=0.1)
     assert np.allclose(axes[2].lines[0].get_ydata(), residual / 0.1)
     assert axes[2].get_ylabel() == "residual\n(sd of noise)"
+    wrong: dict[str, Any] = RECORDING | {"fitted": np.zeros(3)}
     with pytest.raises(ValueError, match=r"fitted: shape \(3,\); allowed: \(50,\), as ts"):
-        twins.recording_and_fit(**(RECORDING | {"fitted": np.zeros(3)}))
+        twins.recording_and_fit(**wrong)
 
 
 def test_parameters_are_grouped_by_current_and_have_90_percent_intervals():

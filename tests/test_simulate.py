@@ -306,7 +306,7 @@ def test_under_jit_times_must_be_concrete():
 def test_wide_vectors_change_no_bit():
     """By itself a population is compiled for the widest vectors, under a jit of one's own for XLA's usual ones."""
     cells = jc.population.sample(CELL, n=40, seed=0, spread=0.2, parameters=list(CELL.conductances.values()))
-    how = dict(t1=30.0, dt=0.05, save_every=1.0, solver=jc.RushLarsen2(), outputs=["V"])
+    how: dict[str, Any] = dict(t1=30.0, dt=0.05, save_every=1.0, solver=jc.RushLarsen2(), outputs=["V"])
     alone = jc.simulate(cells, PACING, **how).V
     assert np.array_equal(alone, jax.jit(lambda c: jc.simulate(c, PACING, **how).V)(cells))
     assert np.array_equal(alone, jax.jit(lambda c: jc.simulate(c, PACING, **how).V, compiler_options=jc.WIDE)(cells))

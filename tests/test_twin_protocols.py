@@ -12,7 +12,7 @@ import pytest
 
 from jaxcardio.models import AlievPanfilov1996
 from jaxcardio.protocols import Constant, PulseTrain, Segments, VoltageSteps, voltage_ramp
-from jaxcardio.twin import Experiment, protocols, windows_of
+from jaxcardio.twin import Experiment, windows_of
 from jaxcardio.twin.protocols import (
     LENGTH,
     LEVELS,
@@ -32,6 +32,8 @@ from jaxcardio.twin.protocols import (
     refine_by_gradient,
     to_operator_json,
 )
+from jaxcardio.twin.protocols.gradient import _value_and_slopes
+from jaxcardio.twin.protocols.search import one_step
 
 NAMES = ("k", "a", "eps0", "mu1", "mu2")
 NOISE = 0.3
@@ -163,7 +165,7 @@ def test_noise_without_end_leaves_the_prior_and_none_leaves_nothing(drawn):
 
 def test_more_cells_than_one_batch_are_each_as_alone(drawn, monkeypatch):
     together = expected_covariance(drawn[0], SEARCHED, sigma=NOISE)
-    monkeypatch.setattr("jaxcardio.twin.protocols.BATCH", 4)
+    monkeypatch.setattr("jaxcardio.twin.protocols.criteria.BATCH", 4)
     np.testing.assert_allclose(expected_covariance(drawn[0], SEARCHED, sigma=NOISE), together, rtol=1e-9)
 
 
@@ -231,11 +233,11 @@ def test_refinement_lowers_the_criterion_within_the_amplifiers_limits(designed):
 
 
 def test_the_slope_of_the_criterion_is_its_difference_quotient(designed):
-    step, theta = protocols._compiled(STEP, np.dtype(float)), jnp.asarray(SEARCHED)
+    step, theta = one_step(STEP, np.dtype(float)), jnp.asarray(SEARCHED)
     at = jnp.stack([jnp.asarray(designed.protocol.begin), jnp.asarray(designed.protocol.durations)])
 
     def value(at):
-        return protocols._value_and_slopes(step, theta, at[0], at[1], "A", NOISE, 0.2)
+        return _value_and_slopes(step, theta, at[0], at[1], "A", NOISE, 0.2)
 
     slopes = value(at)[2]
     for row, column, h in ((0, 1, 1e-5), (1, 1, 1e-3)):

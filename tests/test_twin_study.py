@@ -8,19 +8,8 @@ import pytest
 
 from jaxcardio.models import KernikClancy2019, TenTusscher2004
 from jaxcardio.population import DoseResponse, dose_response, member, relative_change, sample
-from jaxcardio.twin.study import (
-    SIX,
-    Comparison,
-    TwinStudy,
-    _differences,
-    _Run,
-    around,
-    compare,
-    posterior_cells,
-    posterior_response,
-    simulated_twin,
-    study,
-)
+from jaxcardio.twin.beats import SIX, Comparison, _differences, _Run, compare, simulated_twin
+from jaxcardio.twin.study import TwinStudy, around, posterior_cells, posterior_response, study
 
 SHORT: dict[str, Any] = {"t1": 4000.0, "discard": 1000.0}
 NAMES = KernikClancy2019.SIX_CURRENTS

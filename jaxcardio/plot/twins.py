@@ -27,7 +27,8 @@ from .style import (
 
 if TYPE_CHECKING:
     from ..population.study import Event
-    from ..twin.study import SimulatedTwin, TwinStudy, UncertainResponse
+    from ..twin.beats import SimulatedTwin
+    from ..twin.study import TwinStudy, UncertainResponse
 
 A4 = (8.27, 11.69)
 """Inches."""

@@ -1,6 +1,8 @@
 """Digital twins: one voltage-clamp recording -> the parameters of a cell, its drug response, its uncertainty."""
 
 from . import protocols as protocols
+from .beats import compare as compare
+from .beats import simulated_twin as simulated_twin
 from .example import recorded as recorded
 from .example import write_example as write_example
 from .experiment import Experiment as Experiment
@@ -21,12 +23,13 @@ from .rig import measured_noise as measured_noise
 from .study import TwinStudy as TwinStudy
 from .study import UncertainResponse as UncertainResponse
 from .study import around as around
-from .study import compare as compare
 from .study import posterior_cells as posterior_cells
 from .study import posterior_response as posterior_response
-from .study import simulated_twin as simulated_twin
 from .study import study as study
+from .twin import STARTS as STARTS
 from .twin import Twin as Twin
 from .twin import build as build
+from .twin import doubts_of as doubts_of
+from .twin import fitted as fitted
 from .windows import Windows as Windows
 from .windows import windows_of as windows_of

@@ -11,20 +11,15 @@ from jaxtyping import Float
 from ..arguments import check
 from ..models import KernikClancy2019
 from ..population import Uniform
-from ..protocols import AbstractProtocol, VoltageSteps
+from ..protocols import AbstractProtocol
 from ..simulate import simulate
 from .experiment import OUTPUT, Experiment
-from .protocols import DESIGNED, LENGTH, STEP, random_steps
+from .protocols import LENGTH, designed, random_steps
 from .recording import Recording
 from .windows import windows_of
 
 RATE = 10.0
 """Samples a ms, as an amplifier takes them."""
-
-
-def designed_protocol() -> AbstractProtocol:
-    """The 28 steps of 250 ms that `design_by_information` found (criterion A): `DESIGNED`."""
-    return VoltageSteps(DESIGNED, np.full(len(DESIGNED), STEP))
 
 
 def recorded(
@@ -52,7 +47,7 @@ def write_example(path: str | Path, *, index: int = 0, spread: float = 0.2, sigm
     steps, group `check`), and the true theta (dataset `truth`, which nothing here reads but tests and figures)."""
     names = KernikClancy2019.SIX_CURRENTS
     theta = Uniform(spread).factors(names, seed=seed, indices=np.array([index]))[0] - 1
-    first = recorded(theta, designed_protocol(), sigma=sigma, seed=seed, name=f"simulated cell {index} of seed {seed}")
+    first = recorded(theta, designed(), sigma=sigma, seed=seed, name=f"simulated cell {index} of seed {seed}")
     other = recorded(theta, random_steps(seed), sigma=sigma, seed=seed + 1)
     first.save(path)
     dataclasses.replace(other, name="check").save(path, "check", mode="a")

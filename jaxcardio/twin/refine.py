@@ -12,13 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
 from ..progress import progress_bar
 
-ANNEALING = (300.0, 30.0, 5.0)
-"""The noise is first taken to be so many times larger, and the start's own error for the prior: from far away the full
-weight of I_Na's peaks would throw the first steps out of the physiological range."""
+ANNEALING = (0.3, 0.1, 0.03, 0.01)
+"""At first asinh(I / `COMPRESSION`) is fitted, to within these beside the noise: far from the truth I_Na is wrong by
+hundreds of times the noise, and its full weight would throw the first steps out of the physiological range."""
+COMPRESSION, NONE = 1.0, 1e6
+"""pA/pF from which large currents are compressed while annealing, and then no more (to 1e-8)."""
 TOLERANCE = 1e-4
 ROUND, ROUNDS = 8, 6
 """Steps before those that have converged are set aside, and how many times."""
@@ -72,7 +74,6 @@ def refine(
     prior_mean: Float[np.ndarray, " parameters"],
     prior_sd: Float[np.ndarray, " parameters"],
     *,
-    start_sd: Float[np.ndarray, " parameters"] | None = None,
     progress: bool | Callable[[float], None] = False,
 ) -> Posterior:
     """The posterior of each cell, from the best of its starts.
@@ -83,7 +84,6 @@ def refine(
         noise: standard deviation of each window, pA/pF; > 0.
         starts: where Levenberg-Marquardt begins.
         prior_mean, prior_sd: of each parameter.
-        start_sd: how wrong the starts may be; default `prior_sd`.
         progress: True for a bar on stderr, or a function of the fraction done.
 
     ValueError: shapes that do not belong together.
@@ -97,19 +97,14 @@ def refine(
     of = np.repeat(np.arange(cells), each)
     x = starts.reshape(-1, parameters).astype(np.float64)
     noise, batch = np.asarray(noise), min(BATCH, len(x))
-    prior = _Prior(np.asarray(prior_mean, np.float64), np.asarray(prior_sd, np.float64))
-    begun, width = x.copy(), prior.sd if start_sd is None else np.asarray(start_sd, np.float64)
+    prior = np.asarray(prior_mean, np.float64), np.asarray(prior_sd, np.float64)
 
-    def advance(some, inflation=1.0, about_start=False):
-        where = (
-            _Prior(begun[some], width)
-            if about_start
-            else _Prior(np.broadcast_to(prior.mean, some.shape + width.shape), prior.sd)
-        )
-        return _advance(experiment, noise, x[some], observed[of[some]], jnp.asarray(inflation), where)
+    def advance(some, compression=NONE, slack=0.0):
+        how = jnp.asarray(compression), jnp.asarray(slack)
+        return _advance(experiment, noise, x[some], observed[of[some]], *prior, *how)
 
-    for k, inflation in enumerate(ANNEALING):
-        x, _, _ = _in_batches(lambda some, by=inflation: advance(some, by, True), np.arange(len(x)), batch)
+    for k, slack in enumerate(ANNEALING):
+        x, _, _ = _in_batches(lambda some, by=slack: advance(some, COMPRESSION, by), np.arange(len(x)), batch)
         report(0.5 * (k + 1) / len(ANNEALING))
     cost, settled = np.full(len(x), np.inf), np.zeros(len(x), bool)
     for _ in range(ROUNDS):
@@ -122,42 +117,38 @@ def refine(
     cost = np.where(np.isfinite(cost), cost, np.inf).reshape(cells, each)
     best = np.arange(cells), cost.argmin(axis=1)
     mean = x.reshape(cells, each, parameters)[best]
-    found = _in_batches(
-        lambda some: _curvature(experiment, noise, mean[some], observed[some], prior),
-        np.arange(cells),
-        min(batch, cells),
-    )
+
+    def curvature(some):
+        return _curvature(experiment, noise, mean[some], observed[some], *prior)
+
+    found = _in_batches(curvature, np.arange(cells), min(batch, cells))
     report(1.0)
     return Posterior(mean=mean, **found, cost=cost[best], costs=cost)
 
 
-class _Prior(NamedTuple):
-    """Gaussian, each parameter by itself: of all fits (parameters,) or one a fit (fits, parameters)."""
-
-    mean: Float[Array, "*fits parameters"]
-    sd: Float[Array, " parameters"]
-
-
 @eqx.filter_jit
-def _advance(experiment, noise, x, observed, inflation, prior: _Prior):
+def _advance(experiment, noise, x, observed, prior_mean, prior_sd, compression, slack):
     """`ROUND` steps of each fit: where it is, its cost, and whether it has met the tolerance.
 
     Unknowns are in units of the prior's standard deviation, so that the damping is of one size for all of them.
     """
 
-    def residual(z, about):
-        observed, mean = about
-        wrong = (_current(experiment, mean + prior.sd * z) - observed) / (noise * inflation)
-        return jnp.concatenate([wrong, z])
+    def compressed(current):
+        return compression * jnp.arcsinh(current / compression)
 
-    def one(x, observed, mean):
+    def residual(z, observed):
+        wrong = compressed(_current(experiment, prior_mean + prior_sd * z)) - compressed(observed)
+        seen = noise / jnp.sqrt(1 + (observed / compression) ** 2)
+        return jnp.concatenate([wrong / jnp.sqrt(seen**2 + (slack * compression) ** 2), z])
+
+    def one(x, observed):
         solver = optx.LevenbergMarquardt(rtol=TOLERANCE, atol=TOLERANCE)
-        about, z = (observed, mean), (x - mean) / prior.sd
-        found = optx.least_squares(residual, solver, z, about, max_steps=ROUND, throw=False)
-        cost = 0.5 * jnp.sum(residual(found.value, about) ** 2)
-        return mean + prior.sd * found.value, cost, found.result == optx.RESULTS.successful
+        z = (x - prior_mean) / prior_sd
+        found = optx.least_squares(residual, solver, z, observed, max_steps=ROUND, throw=False)
+        cost = 0.5 * jnp.sum(residual(found.value, observed) ** 2)
+        return prior_mean + prior_sd * found.value, cost, found.result == optx.RESULTS.successful
 
-    return jax.vmap(one)(x, observed, jnp.broadcast_to(prior.mean, x.shape))
+    return jax.vmap(one)(x, observed)
 
 
 def _in_batches(function: Callable[[np.ndarray], Any], fits: np.ndarray, batch: int) -> Any:
@@ -170,17 +161,17 @@ def _in_batches(function: Callable[[np.ndarray], Any], fits: np.ndarray, batch: 
     return jax.tree.map(lambda *a: np.concatenate(a), *parts)
 
 
-def _curvature(experiment, noise, mean, observed, prior: _Prior) -> dict[str, np.ndarray]:
+def _curvature(experiment, noise, mean, observed, prior_mean, prior_sd) -> dict[str, np.ndarray]:
     """What `Posterior` holds of the neighbourhood of the optimum."""
     current, jacobian = (np.asarray(part) for part in experiment.linearised(jnp.asarray(mean)))
-    scaled = jacobian / noise[:, None] * prior.sd
+    scaled = jacobian / noise[:, None] * prior_sd
     wrong = (current - observed) / noise
     information, directions = np.linalg.eigh(scaled.swapaxes(1, 2) @ scaled)
     information, directions = np.maximum(information[:, ::-1], 0.0), directions[:, :, ::-1]
     half = directions / np.sqrt(1 + information[:, None, :])
-    slope = np.einsum("cwp,cw->cp", scaled, wrong) + (mean - prior.mean) / prior.sd
+    slope = np.einsum("cwp,cw->cp", scaled, wrong) + (mean - prior_mean) / prior_sd
     step = np.einsum("cpq,cp->cq", half, slope)
-    half = half * np.asarray(prior.sd)[:, None]
+    half = half * prior_sd[:, None]
     return {
         "covariance": half @ half.swapaxes(1, 2),
         "information": information,

@@ -25,6 +25,8 @@ LEVEL = 1.6449
 """Standard deviations to either end of a 90 % interval."""
 MISFIT = 1.25
 """Mean square residual (in units of the noise) beyond which the model does not describe a recording."""
+STARTS = 2
+"""Fits of a recording, of which the best counts."""
 UNSEEN = 0.1
 """A direction of which the recording knows less than this part of what the prior knows is not seen."""
 
@@ -119,7 +121,7 @@ def build(
     spread: float = 0.2,
     trained: Trained | None = None,
     cells: int = 10_000,
-    starts: int = 4,
+    starts: int = STARTS,
     seed: int = 0,
     cell: AbstractCell | None = None,
     progress: bool | Callable[[float], None] = False,
@@ -151,25 +153,51 @@ def build(
             "trained: a network for another command, temperature or model; allowed: one for this recording"
         )
     observed, noise = windows.averages(recording.current), sigma / np.sqrt(windows.counts)
-    prior_sd = np.full(len(experiment.names), spread / np.sqrt(3))
-    guess = np.clip(trained(observed[None])[0], -1.5 * spread, 1.5 * spread)
-    about = guess + trained.test_error * np.random.default_rng(seed).standard_normal((starts - 1, len(guess)))
-    found = refine(
-        experiment, observed[None], noise, np.concatenate([guess[None], about])[None], np.zeros(len(guess)), prior_sd,
-        start_sd=1.25 * trained.test_error, progress=progress,
-    )  # fmt: skip
+    guess, found = fitted(
+        experiment, observed[None], noise, trained, spread=spread, starts=starts, seed=seed, progress=progress
+    )
     checked = np.nan
     if check_recording is not None:
         checked = predicted_misfit(experiment, check_recording, found)
-    doubts = doubts_of(found, 0, experiment.names, prior_sd, spread, checked)
+    doubts = doubts_of(found, 0, experiment.names, spread, checked)
     settings = {"recording": recording.name, "spread": spread, "starts": starts, "seed": seed}
     settings["training"] = trained.settings
     one = {k: getattr(found, k)[0] for k in ("mean", "covariance", "information", "directions", "fitted")}
     return Twin(
-        base=experiment.cell, names=experiment.names, **one, prior_sd=prior_sd, guess=guess, sigma=sigma,
-        chi2=float(found.chi2[0]), check=float(checked), times=windows.times, observed=observed, doubts=doubts,
-        settings=settings,
+        base=experiment.cell, names=experiment.names, **one, prior_sd=prior_sd_of(experiment, spread), guess=guess[0],
+        sigma=sigma, chi2=float(found.chi2[0]), check=float(checked), times=windows.times, observed=observed,
+        doubts=doubts, settings=settings,
     )  # fmt: skip
+
+
+def prior_sd_of(experiment: Experiment, spread: float) -> Float[np.ndarray, " parameters"]:
+    """Standard deviation of theta, uniform within +-spread."""
+    return np.full(len(experiment.names), spread / np.sqrt(3))
+
+
+def fitted(
+    experiment: Experiment,
+    observed: Float[np.ndarray, "cells windows"],
+    noise: Float[np.ndarray, " windows"],
+    trained: Trained,
+    *,
+    spread: float,
+    starts: int = STARTS,
+    seed: int = 0,
+    progress: bool | Callable[[float], None] = False,
+) -> tuple[Float[np.ndarray, "cells parameters"], Posterior]:
+    """The network's guess of each cell, and the posterior: `refine` from the guess and `starts - 1` points about it.
+
+    Args:
+        experiment, observed, noise: as for `refine`.
+        trained: a network for this experiment.
+        spread, starts, seed, progress: as for `build`.
+    """
+    guess = np.clip(trained(observed), -1.5 * spread, 1.5 * spread)
+    about = np.random.default_rng(seed).standard_normal((starts - 1, guess.shape[1])) * trained.test_error
+    from_guess = np.concatenate([guess[:, None], guess[:, None] + about], axis=1)
+    prior = np.zeros(guess.shape[1]), prior_sd_of(experiment, spread)
+    return guess, refine(experiment, observed, noise, from_guess, *prior, progress=progress)
 
 
 def predicted_misfit(experiment: Experiment, recording: Recording, posterior: Posterior, cell: int = 0) -> float:
@@ -195,7 +223,7 @@ def unseen_directions(
 
 
 def doubts_of(
-    posterior: Posterior, cell: int, names: tuple[str, ...], prior_sd: np.ndarray, spread: float, checked: float
+    posterior: Posterior, cell: int, names: tuple[str, ...], spread: float, checked: float = np.nan
 ) -> tuple[str, ...]:
     """Why a twin should not be believed: a fit that has not ended, a misfit, a failed check, parameters outside."""
     doubts = []
@@ -209,7 +237,7 @@ def doubts_of(
         )
     if np.isfinite(checked) and not checked < MISFIT:
         doubts.append(f"the recording that was not fitted is missed: {checked:.3g} (allowed: < {MISFIT:g})")
-    outside = (np.abs(mean) - spread > 2 * sd) & (sd < 0.5 * prior_sd)
+    outside = (np.abs(mean) - spread > 2 * sd) & (sd < 0.5 * spread / np.sqrt(3))
     if outside.any():
         worst = ", ".join(f"{names[k]} {100 * mean[k]:+.0f} %" for k in np.flatnonzero(outside))
         doubts.append(f"outside +-{100 * spread:g} % of the model: {worst}; try a wider spread")
