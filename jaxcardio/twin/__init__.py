@@ -20,6 +20,7 @@ from .rig import Rig as Rig
 from .rig import RigExperiment as RigExperiment
 from .rig import capacitive_blank as capacitive_blank
 from .rig import measured_noise as measured_noise
+from .rig import recorded_current as recorded_current
 from .study import TwinStudy as TwinStudy
 from .study import UncertainResponse as UncertainResponse
 from .study import around as around

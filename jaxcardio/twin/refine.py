@@ -21,7 +21,8 @@ ANNEALING = (0.3, 0.1, 0.03, 0.01)
 hundreds of times the noise, and its full weight would throw the first steps out of the physiological range."""
 COMPRESSION, NONE = 1.0, 1e6
 """pA/pF from which large currents are compressed while annealing, and then no more (to 1e-8)."""
-TOLERANCE = 1e-4
+TOLERANCE, ROUGH = 1e-4, 1e-2
+"""When a fit ends: relative change of cost and unknowns, at last and while annealing."""
 ROUND, ROUNDS = 8, 6
 """Steps before those that have converged are set aside, and how many times."""
 SETTLED = 0.05
@@ -99,12 +100,12 @@ def refine(
     noise, batch = np.asarray(noise), min(BATCH, len(x))
     prior = np.asarray(prior_mean, np.float64), np.asarray(prior_sd, np.float64)
 
-    def advance(some, compression=NONE, slack=0.0):
-        how = jnp.asarray(compression), jnp.asarray(slack)
+    def advance(some, compression=NONE, slack=0.0, tolerance=TOLERANCE):
+        how = jnp.asarray(compression), jnp.asarray(slack), jnp.asarray(tolerance)
         return _advance(experiment, noise, x[some], observed[of[some]], *prior, *how)
 
     for k, slack in enumerate(ANNEALING):
-        x, _, _ = _in_batches(lambda some, by=slack: advance(some, COMPRESSION, by), np.arange(len(x)), batch)
+        x, _, _ = _in_batches(lambda some, by=slack: advance(some, COMPRESSION, by, ROUGH), np.arange(len(x)), batch)
         report(0.5 * (k + 1) / len(ANNEALING))
     cost, settled = np.full(len(x), np.inf), np.zeros(len(x), bool)
     for _ in range(ROUNDS):
@@ -127,7 +128,7 @@ def refine(
 
 
 @eqx.filter_jit
-def _advance(experiment, noise, x, observed, prior_mean, prior_sd, compression, slack):
+def _advance(experiment, noise, x, observed, prior_mean, prior_sd, compression, slack, tolerance):
     """`ROUND` steps of each fit: where it is, its cost, and whether it has met the tolerance.
 
     Unknowns are in units of the prior's standard deviation, so that the damping is of one size for all of them.
@@ -142,7 +143,7 @@ def _advance(experiment, noise, x, observed, prior_mean, prior_sd, compression, 
         return jnp.concatenate([wrong / jnp.sqrt(seen**2 + (slack * compression) ** 2), z])
 
     def one(x, observed):
-        solver = optx.LevenbergMarquardt(rtol=TOLERANCE, atol=TOLERANCE)
+        solver = optx.LevenbergMarquardt(rtol=tolerance, atol=tolerance)
         z = (x - prior_mean) / prior_sd
         found = optx.least_squares(residual, solver, z, observed, max_steps=ROUND, throw=False)
         cost = 0.5 * jnp.sum(residual(found.value, observed) ** 2)
