@@ -15,9 +15,10 @@ parts not asked for keep what an earlier run found. `--quick`: few cells and sho
 | `design` | designed protocols against the published style, staircases and random ones, three seeds |
 | `study` | E-4031 on 4000 cells around two twins |
 
-Cells are uniform in +-spread in all 52 parameters, noise is 0.05 pA/pF on every sample at 10 kHz, and the clamp is
-`twin.protocols.designed()` where nothing else is said. An error is |theta - true theta|: its mean over cells for each
-parameter, and of these the median. z is (theta - true theta) / posterior sd, over all cells and parameters.
+Fits have one start, the guess of a network trained on 10,000 cells. Cells are uniform in +-spread in all 52
+parameters, noise is 0.05 pA/pF on every sample at 10 kHz, and the clamp is `twin.protocols.designed()` where nothing
+else is said. An error is |theta - true theta|: its mean over cells for each parameter, and of these the median. z is
+(theta - true theta) / posterior sd, over all cells and parameters.
 """
 
 import argparse
@@ -118,7 +119,7 @@ def measure_refined(quick: bool, spread: float = 0.2, temperature: float = BODY)
     trained, _ = network(1000 if quick else 10_000, spread, temperature)
     theta, observed, noise = cells_and_recordings(experiment, n, spread)
     began = time.perf_counter()
-    guess, found = twin.fitted(experiment, observed, noise, trained, spread=spread, progress=True)
+    guess, found = twin.fitted(experiment, observed, noise, trained, spread=spread, starts=1, progress=True)
     z = (found.mean - theta) / found.sd
     near: Bars = {"median_error": (0, 0.010), "converged": (0.98, 1), "z_sd": (0.9, 1.15)}
     far: Bars = {"median_error": (0, 0.030), "converged": (0.95, 1), "z_sd": (0, 1.25)}
@@ -170,7 +171,7 @@ def measure_rig(quick: bool) -> list[dict[str, Any]]:
     experiment = experiment_of()
     trained, _ = network(1000 if quick else 10_000)
     theta, observed, noise = cells_and_recordings(experiment, n, spread)
-    _, clean = twin.fitted(experiment, observed, noise, trained, spread=spread, progress=True)
+    _, clean = twin.fitted(experiment, observed, noise, trained, spread=spread, starts=1, progress=True)
     known = twin.Rig(R_s=10.0, C_cell=60.0, C_set=60.0, g_leak=1.0, alpha=0.7)
     blank = twin.capacitive_blank(known)
     seen = twin.Experiment(
@@ -270,7 +271,7 @@ def measure_study(quick: bool) -> list[dict[str, Any]]:
     experiment = experiment_of()
     trained, _ = network(1000 if quick else 10_000)
     _, observed, noise = cells_and_recordings(experiment, 4 if quick else 8, 0.2)
-    _, found = twin.fitted(experiment, observed, noise, trained, spread=0.2, progress=True)
+    _, found = twin.fitted(experiment, observed, noise, trained, spread=0.2, starts=1, progress=True)
     cells = experiment.cells(jnp.asarray(found.mean))
     viable = np.flatnonzero(jc.population.screen(cells).viable)[:2]
     twins = [jc.population.member(cells, int(k)) for k in viable]

@@ -3,6 +3,7 @@
 import functools
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,7 +60,7 @@ def test_a_network_survives_a_file(tmp_path):
 def test_the_published_network_is_26_hidden_layers_of_1024_and_passes_a_signal():
     random = np.random.default_rng(0)
     observed = random.standard_normal((64, 10))
-    full = jax.eval_shape(lambda: published(observed, np.full(10, 0.1), 52, 0.1, key=jax.random.key(0)).mlp)
+    full = eqx.filter_eval_shape(lambda: published(observed, np.full(10, 0.1), 52, 0.1, key=jax.random.key(0)).mlp)
     assert [layer.weight.shape for layer in full.layers] == [(1024, 10), *[(1024, 1024)] * 25, (52, 1024)]
     small = published(observed, np.full(10, 0.1), 5, 1.0, key=jax.random.key(0), width=64)
     assert 0.02 < np.asarray(small(jnp.asarray(observed, jnp.float32))).std() < 2

@@ -40,7 +40,7 @@ class FrontEnd(eqx.Module):
     deviation: Float[np.ndarray, " windows"]
     basis: Float[np.ndarray, "windows components"]
 
-    def __call__(self, observed: Float[Array, "cells windows"]) -> Float[Array, "cells components"]:
+    def __call__(self, observed: Float[Array, " windows"]) -> Float[Array, " components"]:
         return ((jnp.arcsinh(observed / COMPRESSION) - self.mean) / self.deviation) @ self.basis
 
 
@@ -50,7 +50,7 @@ class Standardise(eqx.Module):
     mean: Float[np.ndarray, " windows"]
     deviation: Float[np.ndarray, " windows"]
 
-    def __call__(self, observed: Float[Array, "cells windows"]) -> Float[Array, "cells windows"]:
+    def __call__(self, observed: Float[Array, " windows"]) -> Float[Array, " windows"]:
         return (observed - self.mean) / self.deviation
 
 
@@ -63,7 +63,7 @@ class Network(eqx.Module):
     """Prior standard deviation of theta: what an output of 1 stands for."""
 
     def __call__(self, observed: Float[Array, "cells windows"]) -> Float[Array, "cells parameters"]:
-        return self.unit * jax.vmap(self.mlp)(self.front(observed))
+        return self.unit * jax.vmap(lambda one: self.mlp(self.front(one)))(observed)
 
 
 def improved(
@@ -206,8 +206,8 @@ def train(
 
     def loss(mlp, batch):
         observed, wanted, key = batch
-        noisy = observed + added * jax.random.normal(key, observed.shape, jnp.float32)
-        return jnp.mean((jax.vmap(mlp)(network.front(noisy)) - wanted) ** 2)
+        noisy = observed + added[None] * jax.random.normal(key, observed.shape, jnp.float32)
+        return jnp.mean((jax.vmap(lambda one: mlp(network.front(one)))(noisy) - wanted) ** 2)
 
     def batches(epoch: int) -> Iterator[Any]:
         order = np.random.default_rng((seed, epoch)).permutation(first)

@@ -15,7 +15,7 @@ SPREAD = 0.2
 """Half width of the uniform prior of theta; its standard deviation is SPREAD / sqrt(3)."""
 NULL_DIRECTIONS = 4
 """Directions of the 52 parameters that no voltage clamp sees: I_K1 uses five shape parameters through two numbers, and
-Ks_2 sits where it is a constant."""
+Xs_2 sits where it is a constant."""
 
 BATCH = 16
 """Cells linearised together where many are."""
