@@ -7,7 +7,7 @@ import pytest
 import jaxcardio as jc
 from jaxcardio.__main__ import main
 from jaxcardio.protocols import VoltageSteps
-from jaxcardio.twin import Recording, Twin
+from jaxcardio.twin import Recording, Twin, protocols
 
 STEPS = VoltageSteps([-100.0, -20.0, 30.0, -60.0], [60.0, 60.0, 60.0, 60.0])
 
@@ -32,6 +32,13 @@ def test_the_example_is_a_recording_with_a_check_and_the_truth(capsys):
     with h5py.File("example.h5") as file:
         assert file["truth"].shape == (52,)
         assert np.abs(file["truth"][()]).max() <= 0.2
+
+
+def test_the_designed_command_is_a_table_for_the_operator(tmp_path):
+    assert main(["twin", "--protocol", "clamp.json"]) == 0
+    read = protocols.from_operator_json((tmp_path / "clamp.json").read_text())
+    assert np.array_equal(read.begin, protocols.designed().begin)
+    assert main(["twin", "--protocol", "clamp.txt"]) == 2
 
 
 @pytest.mark.parametrize(

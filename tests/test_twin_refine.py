@@ -2,13 +2,12 @@
 
 import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxcardio as jc
-from jaxcardio.twin import Experiment, refine, windows_of
+from jaxcardio.twin import Experiment, profile, refine, windows_of
 
 SHORT = jc.protocols.VoltageSteps([-100.0, -20.0, 30.0, -60.0, -120.0], [60.0, 40.0, 60.0, 60.0, 60.0])
 
@@ -48,6 +47,17 @@ def test_the_posterior_is_calibrated_on_a_linear_problem():
     found = refine(problem, observed, np.ones(6), np.zeros((400, 1, 4)), np.zeros(4), np.ones(4))
     assert ((found.mean - truth) / found.sd).std() == pytest.approx(1.0, abs=0.05)
     assert found.chi2.mean() < 1.0  # what the parameters have taken up of the noise
+
+
+def test_the_profile_of_a_linear_problem_is_its_parabola():
+    problem, prior_mean, prior_sd = Linear(), np.array([0.1, 0.0, -0.2]), np.array([0.5, 1.0, 2.0])
+    observed, noise = np.asarray(problem.A @ jnp.array([0.3, -1.0, 1.0])) + 0.1, np.full(40, 0.3)
+    found = refine(problem, observed[None], noise, np.zeros((1, 1, 3)), prior_mean, prior_sd)
+    for direction in (0, 2):
+        seen = profile(problem, observed, noise, found, prior_mean, prior_sd, direction=direction)
+        assert seen.cost == pytest.approx(seen.laplace, rel=1e-4)
+    with pytest.raises(ValueError, match="direction = 3"):
+        profile(problem, observed, noise, found, prior_mean, prior_sd, direction=3)
 
 
 @functools.cache

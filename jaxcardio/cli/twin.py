@@ -8,6 +8,7 @@ through the simulator. Parameters are relative to the Kernik-Clancy cell, and th
 such cell gives the recorded current the twin says so, and is not to be believed.
 
 Examples:
+  jaxcardio twin --protocol clamp.json
   jaxcardio twin --example recording.h5
   jaxcardio twin recording.h5 --out twin.h5
   jaxcardio twin lab.h5 --group cell_3 --temperature 298 --spread 0.4 --network steps.net --out cell_3.h5
@@ -32,6 +33,7 @@ from ..twin import (
     measured_noise,
     posterior_cells,
     posterior_response,
+    protocols,
     save_network,
     simulated_twin,
     train,
@@ -47,6 +49,9 @@ SHOWN = {"apd90": "ms", "apd50": "ms", "cycle_length": "ms", "mdp": "mV", "peak"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recording", nargs="?", metavar="RECORDING.h5", help="what to make a twin of")
     parser.add_argument("--example", metavar="FILE.h5", help="write an example recording there, and do nothing else")
+    parser.add_argument(
+        "--protocol", metavar="FILE.json", help="write the designed command, for an amplifier's operator"
+    )
     parser.add_argument("--group", default="/", metavar="NAME", help="of the recording in its file (default: its root)")
     parser.add_argument("--check", metavar="FILE.h5", help="a second recording (default: the group `check`, if any)")
     parser.add_argument("--temperature", type=float, metavar="K", help="of the bath, if the file does not say")
@@ -70,6 +75,12 @@ def run(given: argparse.Namespace) -> int:
     if given.example is not None:
         write_example(checked_output(given.example, (".h5", ".hdf5"), "--example"))
         print(f"wrote {given.example}")
+    if given.protocol is not None:
+        checked_output(given.protocol, (".json",), "--protocol").write_text(
+            protocols.to_operator_json(protocols.designed()) + "\n"
+        )
+        print(f"wrote {given.protocol}")
+    if given.example is not None or given.protocol is not None:
         return 0
     if given.recording is None:
         raise ValueError("RECORDING.h5: missing (or --example FILE.h5, to have one)")

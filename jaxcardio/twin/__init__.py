@@ -12,6 +12,8 @@ from .network import load_network as load_network
 from .network import published as published
 from .network import save_network as save_network
 from .network import train as train
+from .profile import Profile as Profile
+from .profile import profile as profile
 from .recording import Recording as Recording
 from .recording import has_check as has_check
 from .refine import Posterior as Posterior

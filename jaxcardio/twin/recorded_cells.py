@@ -3,111 +3,64 @@
 Three things differ from a simulated cell:
 
 - Real cells lie far from the published one, so every unknown of the cell is the logarithm of a ratio p / p0 (`WIDE`).
-- The amplifier is not ideal. What is dialled is known (`SETTINGS`); the resistance and the capacitance of the pipette
-  and cell are not, nor are those by which the amplifier was told to compensate (`DIALLED`).
+- The amplifier is not ideal. What part of R_s it was told to correct and predict is known; the resistance and the
+  capacitance of pipette and cell are not, nor are those that it was told.
 - No parameters reproduce the current to within its noise. The misfit is taken for a random error of its own,
   `Discrepancy`, whose size and correlation are estimated from the residual: a posterior that knew only of the noise
   would be confidently wrong.
 
-The file: a group a cell, in it `clamp/<setting>` (see `Recording`), `membrane_tests` and `pre_drug_spont`.
+`benchmarks/recorded_twins.py` does it for four cells.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from ..cell import AbstractCell, Scalar
+from ..cell import AbstractCell
 from ..grid import Stage, merge, staged_grid
 from ..models import KernikClancy2019
-from ..relaxation import Relaxation
 from .experiment import Experiment
 from .recording import Recording
 from .rig import Rig, measured_noise, recorded_current
-from .twin import LEVEL
-from .windows import Windows, windows_of
+from .windows import windows_of
 
-PERCENT = (0, 20, 40, 60, 80)
-SETTINGS: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {f"rspre_{p}": (0.0, p / 100) for p in PERCENT} | {f"rscomp_{p}": (p / 100, 0.7) for p in PERCENT}
-)
-"""Parts of R_s that were corrected and predicted in each trial, in the order of recording; as the study's public code
-says. The capacitive transient was cancelled in all of them."""
-
-CONDUCTANCES = (
+CONDUCTANCES: tuple[str, ...] = (
     "scale_g_K1", "scale_g_Kr", "scale_g_Ks", "scale_g_to", "scale_p_CaL", "scale_g_CaT", "scale_g_Na", "scale_g_f",
     "scale_k_NaCa", "scale_P_NaK", "scale_g_b_Na", "scale_g_b_Ca",
 )  # fmt: skip
-KINETICS = (
+KINETICS: tuple[str, ...] = (
     "m_5", "h_1", "h_5", "j_1", "tau_m_const", "tau_h_const", "d_5", "f_5", "tau_d_const", "tau_f_const",
     "Xr1_1", "Xr1_5", "r_5", "s_5", "Xf_5", "K1_1",
 )  # fmt: skip
-SLOPES = ("m_6", "h_2", "h_6", "d_6", "f_6")
+SLOPES: tuple[str, ...] = ("m_6", "h_2", "h_6", "d_6", "f_6")
 WIDE: Mapping[str, float] = MappingProxyType(
-    dict.fromkeys(CONDUCTANCES, 1.0) | dict.fromkeys(KINETICS, 0.7) | dict.fromkeys(SLOPES, 0.2)
+    {name: sd for names, sd in ((CONDUCTANCES, 1.0), (KINETICS, 0.7), (SLOPES, 0.2)) for name in names}
 )
 """Prior standard deviations of log(p / p0): a conductance within a factor of 5 of the published one (90 %); rates, time
 constants and ratios within a factor of 3, which moves a gate's half-activation by 5 mV; slopes within 30 %."""
-DIALLED = "R_set"
-"""log(R_set / R_s): the resistance that the amplifier was told, against the true one."""
+DIALLED, ACHIEVED = "R_set", "correction"
+"""Logarithms of R_set / R_s, the resistance that the amplifier was told against the true one, and of what it reaches of
+the correction that it was told (its feedback lags)."""
 UNKNOWN_RIG: Mapping[str, float] = MappingProxyType(
     {"R_s": 0.5, "C_cell": 0.2, "C_set": 0.15, "g_leak": 1.0, "V_offset": 8.0, "I_offset": 0.2, "tau_filter": 0.5,
-     DIALLED: 0.4}
+     DIALLED: 0.4, ACHIEVED: 0.1}
 )  # fmt: skip
 """Prior standard deviations around `typical_rig`: logarithms of positive numbers, mV, pA/pF. V_offset has room for an
 uncorrected junction potential."""
-EDGE_STAGES = (Stage(0.1, 0.01), Stage(0.5, 0.02), Stage(4.0, 0.04), Stage(10.0, 0.1), Stage(30.0, 0.5))
-LATE = 2.0
-"""Steps after each edge of the command, then this, ms: within 0.05 pA/pF (r.m.s.) of four times as many."""
+STAGES = (Stage(0.1, 0.01), Stage(0.5, 0.02), Stage(4.0, 0.04), Stage(10.0, 0.1), Stage(30.0, 0.5), Stage(np.inf, 2.0))
+"""Steps after each edge of the command, ms: within 0.05 pA/pF (r.m.s.) of three times as many."""
 BLANK, GROWTH = 0.6, 1.2
 """ms after an edge that are left out: the amplifier's own poles, of which the rig knows nothing; growth of windows."""
-IDENTIFIED = 0.3
-"""A parameter is identified where its posterior standard deviation is less than this part of the prior's."""
-NEAR = 0.5
-"""As `refine.NEAR`."""
-SMOOTHING = 5.0
-"""Of a potential before its biomarkers, ms."""
-
-
-class RecordedCell(NamedTuple):
-    """One cell of the file."""
-
-    name: str
-    recordings: dict[str, Recording]
-    """By setting."""
-    capacitance: float
-    """By which the recorded currents were divided, pF: the mean of its membrane tests."""
-    tests: Float[np.ndarray, "tests 3"]
-    """Capacitance (pF), access and membrane resistance (MOhm)."""
-    tested_before: tuple[str, ...]
-    """What followed each test."""
-    spontaneous: Float[np.ndarray, " samples"] | None
-    """Membrane potential without a clamp, mV, sampled like the recordings; None if there is none."""
-    published: dict[str, float]
-    """Features of the spontaneous action potential as the study published them."""
-
-
-def load_cell(path: str | Path, name: str, settings: Sequence[str] = tuple(SETTINGS), temperature: float = 310.0):
-    """Reads a clamped cell of the file, at some settings.
-
-    ValueError: no such cell, or what `Recording.load` refuses.
-    """
-    recordings = {s: Recording.load(path, f"{name}/clamp/{s}", temperature=temperature) for s in settings}
-    with h5py.File(path, "r") as file:
-        group: Any = file[name]
-        tests = np.asarray(group["membrane_tests"][()], np.float64)
-        before = tuple(str(x) for x in group["membrane_tests"].attrs["before_trial"])
-        spontaneous = np.asarray(group["pre_drug_spont"][()], np.float64) if "pre_drug_spont" in group else None
-        published = {k.removeprefix("published_"): float(v) for k, v in group.attrs.items() if k.startswith("publ")}
-    return RecordedCell(name, recordings, float(tests[:, 0].mean()), tests, before, spontaneous, published)
+NAMES = (*WIDE, *UNKNOWN_RIG)
+PRIOR_SD = np.array([*WIDE.values(), *UNKNOWN_RIG.values()])
+"""The unknowns, in order, and how far each may lie from 0."""
 
 
 def typical_rig(capacitance: float) -> Rig:
@@ -131,58 +84,54 @@ class RecordedExperiment:
     capacitance: float
 
     @staticmethod
-    def of(cell: RecordedCell, growth: float = GROWTH, t1: float | None = None) -> "RecordedExperiment":
-        """What could have been recorded of a cell, until `t1` (ms)."""
-        first = next(iter(cell.recordings.values()))
-        windows = windows_of(first.command, t1 or first.t1, first.dt, BLANK, growth)
-        base = KernikClancy2019(temperature=first.temperature)
-        return RecordedExperiment(Experiment(first.command, windows, base, tuple(WIDE)), cell.capacitance)
-
-    @property
-    def windows(self) -> Windows:
-        return self.ideal.windows
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        return (*WIDE, *UNKNOWN_RIG)
-
-    @cached_property
-    def prior_sd(self) -> Float[np.ndarray, " unknowns"]:
-        return np.array([*WIDE.values(), *UNKNOWN_RIG.values()])
+    def of(
+        recording: Recording, capacitance: float, growth: float = GROWTH, t1: float | None = None
+    ) -> "RecordedExperiment":
+        """What could have been recorded, from the first step (what went before is not known) to `t1` (ms)."""
+        command = recording.command
+        windows = windows_of(command, t1 or recording.t1, recording.dt, BLANK, growth)
+        known = windows.times > command.edges(0.0, recording.t1)[0]
+        windows = windows._replace(begin=windows.begin[known], end=windows.end[known])
+        base = KernikClancy2019(temperature=recording.temperature)
+        return RecordedExperiment(Experiment(command, windows, base, tuple(WIDE)), capacitance)
 
     def cells(self, x: Float[Array, "*cells unknowns"]) -> AbstractCell:
         return self.ideal.cells(jnp.expm1(x[..., : len(WIDE)]))
 
-    def rigs(self, x: Float[Array, "*cells unknowns"], setting: Float[Array, "*cells 2"]) -> Rig:
-        """With the amplifier's R_set folded in."""
+    def rigs(self, x: Float[Array, "*cells unknowns"]) -> Rig:
+        """Pipette, seal and cell; the amplifier not yet told what to compensate."""
         by = dict(zip(UNKNOWN_RIG, jnp.moveaxis(x[..., len(WIDE) :], -1, 0), strict=True))
-        k = jnp.exp(by.pop(DIALLED))
-        rig = typical_rig(self.capacitance).moved(**by)
-        return dataclasses.replace(
-            rig, alpha=setting[..., 0] * k, beta=setting[..., 1], C_set=rig.C_set * k, cancelled=1 / k
-        )
+        return typical_rig(self.capacitance).moved(**{k: v for k, v in by.items() if k not in (DIALLED, ACHIEVED)})
 
     def current(self, x: Float[Array, "*cells unknowns"], setting: Float[Array, "*cells 2"]):
         """The recorded current at the windows' times, pA/pF of `capacitance`."""
-        rig = self.rigs(x, setting)
-        found = recorded_current(self.cells(x), rig, self.ideal.protocol, self.windows.times, self._grid)
+        rig = self.rigs(x)
+        k, reached = (jnp.exp(x[..., NAMES.index(name)]) for name in (DIALLED, ACHIEVED))
+        rig = dataclasses.replace(
+            rig, alpha=setting[..., 0] * reached * k, beta=setting[..., 1], C_set=rig.C_set * k, cancelled=1 / k
+        )
+        found = recorded_current(self.cells(x), rig, self.ideal.protocol, self.ideal.windows.times, self._grid)
         return found * (rig.C_set / self.capacitance)[..., None]
 
     @cached_property
     def _grid(self) -> np.ndarray:
-        end = float(self.windows.times[-1])
+        end = float(self.ideal.windows.times[-1])
         starts = np.append(0.0, self.ideal.protocol.edges(0.0, end))
-        stages = [*EDGE_STAGES, Stage(np.inf, LATE)]
-        return merge(np.concatenate([staged_grid(starts, np.zeros(0), 0.0, end, stages), self.windows.times, starts]))
+        staged = staged_grid(starts, np.zeros(0), 0.0, end, STAGES)
+        return merge(np.concatenate([staged, starts, self.ideal.windows.times]))
+
+    @cached_property
+    def predicted(self):
+        """`current`, compiled."""
+        return jax.jit(self.current)
 
     @cached_property
     def linearised(self):
         """Compiled: (x, setting) of some recordings -> `current` and its Jacobian (recordings, windows, unknowns)."""
 
         def at(x, setting):
-            def along(direction):
-                way = jnp.broadcast_to(direction, x.shape)
-                return jax.jvp(lambda x: self.current(x, setting), (x,), (way,))
+            def along(way):
+                return jax.jvp(lambda x: self.current(x, setting), (x,), (jnp.broadcast_to(way, x.shape),))
 
             return jax.vmap(along, out_axes=(None, -1))(jnp.eye(x.shape[-1], dtype=x.dtype))
 
@@ -249,136 +198,114 @@ class RecordedPosterior(NamedTuple):
     fitted: Float[np.ndarray, "recordings windows"]
     noise: Float[np.ndarray, "recordings windows"]
     discrepancy: tuple[Discrepancy, ...]
+    cost: Float[np.ndarray, " recordings"]
+    """Minus log posterior."""
     decrement: Float[np.ndarray, " recordings"]
-    """How much lower another Gauss-Newton step expects the cost (minus log posterior) to be."""
+    """How much lower another Gauss-Newton step expects the cost to be."""
 
     @property
     def sd(self) -> Float[np.ndarray, "recordings unknowns"]:
         return np.sqrt(np.diagonal(self.covariance, axis1=-2, axis2=-1))
 
-    @property
-    def converged(self) -> Bool[np.ndarray, " recordings"]:
-        return self.decrement < NEAR
-
 
 def fit_recorded(
     experiment: RecordedExperiment,
-    cell: RecordedCell,
+    recordings: Sequence[Recording],
+    settings: Sequence[tuple[float, float]],
     *,
-    together: int = 30,
+    together: int = 25,
     apart: int = 15,
     progress: Callable[[str], None] = lambda text: None,
 ) -> RecordedPosterior:
-    """Every recording's own posterior, from a common start: the one cell and rig that fit all of them best.
+    """Every recording's own posterior.
 
-    `refine` is not used because the size of the errors, which it takes as known, is estimated here along the way. The
-    hold before the first step is not fitted: what went before is not known.
+    First, where the model does best: the one cell and rig for all recordings, and from there each by itself, windows
+    counting as independent. What is left there is the discrepancy, which is then taken as known: the posterior's
+    optimum is sought from there and from the median of all recordings, and the better one counts. (`refine` takes the
+    size of the errors as known from the beginning.)
 
     Args:
-        experiment: of this cell.
-        cell: the recordings.
+        experiment: of one command and cell.
+        recordings: of it.
+        settings: of each, the parts of R_s that are corrected (alpha) and predicted (beta).
         together, apart: most steps (Levenberg-Marquardt) of the common start, and of each recording by itself.
         progress: told what is going on, a line a step.
     """
-    windows = experiment.windows
-    edges = experiment.ideal.protocol.edges(0.0, experiment.ideal.t1)
-    segment = np.searchsorted(edges, windows.times)
+    windows, currents = experiment.ideal.windows, [r.current for r in recordings]
     data = _Data(
         experiment,
-        np.array([SETTINGS[s] for s in cell.recordings]),
-        np.stack([windows.averages(r.current) for r in cell.recordings.values()]),
-        np.stack([measured_noise(r.current, windows) / np.sqrt(windows.counts) for r in cell.recordings.values()]),
-        segment,
-        segment > 0,
+        jnp.asarray(settings),
+        np.stack([windows.averages(x) for x in currents]),
+        np.stack([measured_noise(x, windows) / np.sqrt(windows.counts) for x in currents]),
+        np.searchsorted(experiment.ideal.protocol.edges(0.0, experiment.ideal.t1), windows.times),
+        progress,
     )
-    start = np.zeros((1, len(experiment.names)))
-    common = _descend(data, start, together, lambda text: progress(f"together, {text}"))
-    found = _descend(
-        data, np.tile(common.x, (len(data.observed), 1)), apart, lambda text: progress(f"apart, {text}")
-    )
-    seen = data.seen
-    return RecordedPosterior(
-        found.x, found.covariance, data.observed[:, seen], found.fitted, data.noise[:, seen], found.errors,
-        found.decrement,
-    )  # fmt: skip
+    common = _descend(data, np.zeros((1, len(NAMES))), together)
+    best = _descend(data, np.tile(common.mean, (len(recordings), 1)), apart)
+    starts = best.mean, np.tile(np.median(best.mean, axis=0), (len(recordings), 1))
+    one, other = (_descend(data, x, apart, best.discrepancy) for x in starts)
+    of, row = (one.cost > other.cost).astype(int), np.arange(len(recordings))
+    chosen = ("mean", "covariance", "fitted", "cost", "decrement")
+    return one._replace(**{k: np.stack([getattr(one, k), getattr(other, k)])[of, row] for k in chosen})
 
 
 class _Data(NamedTuple):
     experiment: RecordedExperiment
-    settings: np.ndarray
+    settings: Array
     observed: np.ndarray
     noise: np.ndarray
     segment: np.ndarray
-    seen: np.ndarray
+    progress: Callable[[str], None]
 
-    def linearised(self, x):
-        x = np.broadcast_to(x, (len(self.observed), x.shape[-1]))
-        current, jacobian = (np.asarray(a) for a in self.experiment.linearised(jnp.asarray(x), self.settings))
-        return current[:, self.seen], jacobian[:, self.seen]
-
-
-class _Descent(NamedTuple):
-    x: np.ndarray
-    covariance: np.ndarray
-    fitted: np.ndarray
-    errors: tuple[Discrepancy, ...]
-    decrement: np.ndarray
+    def at(self, compiled: Callable, x: np.ndarray):
+        """A function of the experiment, of every recording, on the host."""
+        each = jnp.asarray(np.broadcast_to(x, (len(self.observed), x.shape[-1])))
+        return jax.tree.map(np.asarray, compiled(each, self.settings))
 
 
-FARTHEST = 3.0
-"""Prior standard deviations that one step may go."""
+NEAR, FARTHEST = 0.05, 3.0
+"""A fit has ended when another step would gain less; how many prior standard deviations one step may go."""
+TRIED = np.array([0.03, 0.3, 3.0, 30.0])
+"""Times the damping of the last step: a Jacobian costs as much as a dozen currents, so each is made the most of."""
 
 
-def _descend(data: _Data, x: np.ndarray, steps: int, progress: Callable[[str], None]) -> _Descent:
-    """Levenberg-Marquardt of one x for all recordings, or of one for each; the errors are those of where it is."""
-    sd, fits = data.experiment.prior_sd, len(x)
-    observed, noise, segment = data.observed[:, data.seen], data.noise[:, data.seen], data.segment[data.seen]
-    unit, damping = np.eye(len(sd)), np.ones(fits)
-    current, jacobian = data.linearised(x)
+def _descend(data: _Data, x: np.ndarray, steps: int, known: tuple[Discrepancy, ...] | None = None) -> RecordedPosterior:
+    """Levenberg-Marquardt of one x for all recordings, or of one for each.
+
+    Errors that are not known are those of where it is, and windows count as independent.
+    """
+    sd, fits, observed, noise = PRIOR_SD, len(x), data.observed, data.noise
+    unit, damping, model = np.eye(len(sd)), np.ones(fits), data.experiment
+    current, jacobian = data.at(model.linearised, x)
 
     def cost(x, current, deviation):
         wrong = ((observed - current) / deviation).reshape(fits, -1)
         return 0.5 * np.sum(wrong**2, axis=1) + 0.5 * np.sum((x / sd) ** 2, axis=1)
 
-    for step in range(steps + 1):
-        errors = tuple(discrepancy(*a, segment) for a in zip(observed - current, noise, observed, strict=True))
-        deviation = np.sqrt([e.variance(*a) * e.dependent for e, *a in zip(errors, noise, observed, strict=True)])
+    step = 0
+    while True:
+        rows = list(zip(observed - current, noise, observed, strict=True))
+        errors = known or tuple(discrepancy(*row, data.segment) for row in rows)
+        deviation = np.sqrt([e.variance(*row[1:]) for e, row in zip(errors, rows, strict=True)])
+        if known:
+            deviation *= np.sqrt([[e.dependent] for e in errors])
         scaled = (jacobian / deviation[..., None] * sd).reshape(fits, -1, len(sd))
         wrong = ((current - observed) / deviation).reshape(fits, -1)
         curvature = scaled.swapaxes(1, 2) @ scaled + unit
         slope = np.einsum("fwp,fw->fp", scaled, wrong) + x / sd
         decrement = 0.5 * np.einsum("fp,fp->f", slope, np.linalg.solve(curvature, slope[..., None])[..., 0])
-        if step == steps or (decrement < 0.1 * NEAR).all():
-            break
-        z = -np.linalg.solve(curvature + damping[:, None, None] * unit, slope[..., None])[..., 0]
-        z *= np.minimum(1.0, FARTHEST / np.abs(z).max(axis=1))[:, None]
-        trial = x + sd * z
-        there, ways = data.linearised(trial)
-        better = cost(trial, there, deviation) < cost(x, current, deviation)
-        x, damping = np.where(better[:, None], trial, x), np.where(better, damping / 4, damping * 6)
-        of = np.broadcast_to(better, len(observed)) if fits == 1 else better
-        current = np.where(of[:, None], there, current)
-        jacobian = np.where(of[:, None, None], ways, jacobian)
-        progress(f"step {step + 1}: another would gain {decrement.max():.3g}")
-    return _Descent(x, np.linalg.inv(curvature) * sd * sd[:, None], current, errors, decrement)
-
-
-class Agreement(NamedTuple):
-    """Of one parameter over the recordings."""
-
-    consensus: float
-    """Mean of the estimates, each weighted by its precision."""
-    within: int
-    """How many recordings' 90 % intervals hold it."""
-    recordings: int
-    identified: bool
-    """Whether the median standard deviation is less than `IDENTIFIED` of the prior's."""
-
-
-def agreement(posterior: RecordedPosterior, prior_sd: Float[np.ndarray, " unknowns"]) -> list[Agreement]:
-    """Whether the recordings say the same of each unknown."""
-    weight = 1 / posterior.sd**2
-    consensus = (weight * posterior.mean).sum(axis=0) / weight.sum(axis=0)
-    within = (np.abs(posterior.mean - consensus) < LEVEL * posterior.sd).sum(axis=0)
-    identified = np.median(posterior.sd, axis=0) < IDENTIFIED * prior_sd
-    return [Agreement(float(c), int(w), len(weight), bool(i)) for c, w, i in zip(consensus, within, identified, strict=True)]
+        data.progress(f"{fits} fits, step {step}: another would gain {decrement.max():.3g}")
+        if step == steps or (decrement < NEAR).all():
+            covariance = np.linalg.inv(curvature) * sd * sd[:, None]
+            ended = cost(x, current, deviation)
+            return RecordedPosterior(x, covariance, observed, current, noise, errors, ended, decrement)
+        tried = damping * TRIED[:, None]
+        z = -np.linalg.solve(curvature + tried[..., None, None] * unit, slope[..., None])[..., 0]
+        z *= np.minimum(1.0, FARTHEST / np.abs(z).max(axis=-1, keepdims=True))
+        costs = np.stack([cost(x + sd * way, data.at(model.predicted, x + sd * way), deviation) for way in z])
+        best = np.argmin(np.nan_to_num(costs, nan=np.inf), axis=0), np.arange(fits)
+        better = costs[best] < cost(x, current, deviation)
+        x = np.where(better[:, None], x + sd * z[best], x)
+        damping = np.clip(np.where(better, tried[best], 10 * tried[-1]), 1e-6, 1e6)
+        current, jacobian = data.at(model.linearised, x)
+        step += 1

@@ -75,6 +75,7 @@ def refine(
     prior_mean: Float[np.ndarray, " parameters"],
     prior_sd: Float[np.ndarray, " parameters"],
     *,
+    anneal: bool = True,
     progress: bool | Callable[[float], None] = False,
 ) -> Posterior:
     """The posterior of each cell, from the best of its starts.
@@ -85,6 +86,7 @@ def refine(
         noise: standard deviation of each window, pA/pF; > 0.
         starts: where Levenberg-Marquardt begins.
         prior_mean, prior_sd: of each parameter.
+        anneal: whether to come from far away (see `ANNEALING`); False where the starts are near the optimum.
         progress: True for a bar on stderr, or a function of the fraction done.
 
     ValueError: shapes that do not belong together.
@@ -104,7 +106,7 @@ def refine(
         how = jnp.asarray(compression), jnp.asarray(slack), jnp.asarray(tolerance)
         return _advance(experiment, noise, x[some], observed[of[some]], *prior, *how)
 
-    for k, slack in enumerate(ANNEALING):
+    for k, slack in enumerate(ANNEALING if anneal else ()):
         x, _, _ = _in_batches(lambda some, by=slack: advance(some, COMPRESSION, by, ROUGH), np.arange(len(x)), batch)
         report(0.5 * (k + 1) / len(ANNEALING))
     cost, settled = np.full(len(x), np.inf), np.zeros(len(x), bool)
