@@ -15,7 +15,7 @@ parts not asked for keep what an earlier run found. `--quick`: few cells and sho
 | `design` | designed protocols against the published style, staircases and random ones, three seeds |
 | `study` | E-4031 on 4000 cells around two twins |
 
-Fits have one start, the guess of a network trained on 10,000 cells. Cells are uniform in +-spread in all 52
+Fits begin at the guess of a network trained on 10,000 cells. Cells are uniform in +-spread in all 52
 parameters, noise is 0.05 pA/pF on every sample at 10 kHz, and the clamp is `twin.protocols.designed()` where nothing
 else is said. An error is |theta - true theta|: its mean over cells for each parameter, and of these the median. z is
 (theta - true theta) / posterior sd, over all cells and parameters.
@@ -51,10 +51,10 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def experiment_of(temperature: float = BODY, protocol=None) -> twin.Experiment:
+def experiment_of(temperature: float = BODY, protocol=None, blank: float = 0.0) -> twin.Experiment:
     protocol = protocols.designed() if protocol is None else protocol
     cell = jc.models.KernikClancy2019(temperature=temperature)
-    return twin.Experiment(protocol, twin.windows_of(protocol, protocols.LENGTH), cell)
+    return twin.Experiment(protocol, twin.windows_of(protocol, protocols.LENGTH, blank=blank), cell)
 
 
 def cells_and_recordings(experiment, n: int, spread: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -74,12 +74,20 @@ def median_error(found: np.ndarray, theta: np.ndarray) -> float:
 
 
 @functools.cache
-def network(cells: int, spread: float = 0.2, temperature: float = BODY, how: str = "improved", **options) -> Any:
+def network(
+    cells: int, spread: float = 0.2, temperature: float = BODY, how: str = "improved", blank: float = 0.0, **options
+) -> Any:
     """A trained network, and the seconds that its cells and training took."""
     began = time.perf_counter()
     build = getattr(twin, how)
     trained = twin.train(
-        experiment_of(temperature), cells=cells, spread=spread, sigma=SIGMA, build=build, progress=True, **options
+        experiment_of(temperature, blank=blank),
+        cells=cells,
+        spread=spread,
+        sigma=SIGMA,
+        build=build,
+        progress=True,
+        **options,
     )
     return trained, time.perf_counter() - began
 
@@ -119,7 +127,7 @@ def measure_refined(quick: bool, spread: float = 0.2, temperature: float = BODY)
     trained, _ = network(1000 if quick else 10_000, spread, temperature)
     theta, observed, noise = cells_and_recordings(experiment, n, spread)
     began = time.perf_counter()
-    guess, found = twin.fitted(experiment, observed, noise, trained, spread=spread, starts=1, progress=True)
+    guess, found = twin.fitted(experiment, observed, noise, trained, spread=spread, progress=True)
     z = (found.mean - theta) / found.sd
     near: Bars = {"median_error": (0, 0.010), "converged": (0.98, 1), "z_sd": (0.9, 1.15)}
     far: Bars = {"median_error": (0, 0.030), "converged": (0.95, 1), "z_sd": (0, 1.25)}
@@ -171,19 +179,19 @@ def measure_rig(quick: bool) -> list[dict[str, Any]]:
     experiment = experiment_of()
     trained, _ = network(1000 if quick else 10_000)
     theta, observed, noise = cells_and_recordings(experiment, n, spread)
-    _, clean = twin.fitted(experiment, observed, noise, trained, spread=spread, starts=1, progress=True)
+    _, clean = twin.fitted(experiment, observed, noise, trained, spread=spread, progress=True)
     known = twin.Rig(R_s=10.0, C_cell=60.0, C_set=60.0, g_leak=1.0, alpha=0.7)
     blank = twin.capacitive_blank(known)
-    seen = twin.Experiment(
-        experiment.protocol, twin.windows_of(experiment.protocol, protocols.LENGTH, blank=blank), experiment.cell
-    )
+    seen = experiment_of(blank=blank)
+    ideal, _ = network(1000 if quick else 10_000, blank=blank)
     rigged = twin.RigExperiment(seen, known, spread=spread)
     change = np.random.default_rng(SEED).standard_normal((n, len(rigged.unknown))) * list(rigged.unknown.values())
     truth = np.concatenate([theta, change], axis=1)
     current = np.concatenate([np.asarray(rigged.linearised(jnp.asarray(x[None]))[0]) for x in truth])
     noise = SIGMA / np.sqrt(seen.windows.counts)
     observed = current + noise * np.random.default_rng(SEED).standard_normal(current.shape)
-    start = np.concatenate([trained(clean.fitted), np.zeros((n, len(rigged.unknown)))], axis=1)
+    guess = np.clip(ideal(observed), -1.5 * spread, 1.5 * spread)  # as if there were no rig
+    start = np.concatenate([guess, np.zeros((n, len(rigged.unknown)))], axis=1)
     found = twin.refine(rigged, observed, noise, start[:, None], rigged.prior_mean, rigged.prior_sd, progress=True)
     errors = [median_error(x[:, :52], theta) for x in (clean.mean, found.mean)]
     wrong = np.abs(found.mean[:, 52:] - change)
@@ -191,6 +199,7 @@ def measure_rig(quick: bool) -> list[dict[str, Any]]:
         "cells": n,
         "clean_error": errors[0],
         "rig_error": errors[1],
+        "network_error": median_error(guess, theta),
         "ratio": errors[1] / errors[0],
         "converged": float(found.converged.mean()),
         "z_sd": float(((found.mean - truth) / found.sd).std()),
@@ -271,7 +280,7 @@ def measure_study(quick: bool) -> list[dict[str, Any]]:
     experiment = experiment_of()
     trained, _ = network(1000 if quick else 10_000)
     _, observed, noise = cells_and_recordings(experiment, 4 if quick else 8, 0.2)
-    _, found = twin.fitted(experiment, observed, noise, trained, spread=0.2, starts=1, progress=True)
+    _, found = twin.fitted(experiment, observed, noise, trained, spread=0.2, progress=True)
     cells = experiment.cells(jnp.asarray(found.mean))
     viable = np.flatnonzero(jc.population.screen(cells).viable)[:2]
     twins = [jc.population.member(cells, int(k)) for k in viable]

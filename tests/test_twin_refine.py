@@ -71,6 +71,7 @@ def refined(cells=4, spread=0.2):
     return experiment, theta, refine(experiment, observed, noise, starts, np.zeros(52), prior_sd), prior_sd
 
 
+@pytest.mark.slow  # compiles for half a minute
 def test_cells_are_found_to_within_their_uncertainty():
     _, theta, found, prior_sd = refined()
     wrong = found.mean - theta
@@ -82,6 +83,7 @@ def test_cells_are_found_to_within_their_uncertainty():
     assert np.abs(wrong[well_known]).mean() < 0.03  # the prior's: 0.1
 
 
+@pytest.mark.slow  # compiles for half a minute
 def test_what_no_recording_can_see_is_named():
     """I_K1 uses five shape parameters through two numbers, and Xs_2 (67 V) is a constant: four null directions."""
     experiment, _, found, prior_sd = refined()
@@ -92,6 +94,7 @@ def test_what_no_recording_can_see_is_named():
     assert largest == pytest.approx(np.full((4, 3), prior_sd[0] ** 2), rel=1e-3)
 
 
+@pytest.mark.slow  # compiles for half a minute
 def test_the_jacobian_agrees_with_differences():
     experiment = refined()[0]
     theta = jnp.asarray(0.1 * np.random.default_rng(5).standard_normal((4, 52)))

@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fit.add_argument("--epochs", type=int, default=40, help="times that the network sees each (default 40)")
     fit.add_argument("--network", metavar="FILE", help="use the network in FILE, or train it and write it there")
     fit.add_argument("--train", action="store_true", help="train the network of --network anew")
-    fit.add_argument("--starts", type=int, default=STARTS, help=f"fits, of which the best counts (default {STARTS})")
+    fit.add_argument("--starts", type=int, default=STARTS, help=f"fits at most, if none fits (default {STARTS})")
     fit.add_argument("--seed", type=int, default=0, help="of training, starts and draws (default 0)")
     drug = parser.add_argument_group("beats and drug")
     drug.add_argument("--drug", default="E-4031", help="default E-4031")

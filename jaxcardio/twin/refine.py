@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from ..progress import progress_bar
 
@@ -61,10 +61,21 @@ class Posterior(NamedTuple):
         """Whether each is at an optimum, to within `NEAR`."""
         return self.decrement < NEAR
 
+    def improved(self, cells: Int[np.ndarray, " some"], other: "Posterior") -> "Posterior":
+        """With those of these cells replaced that `other`, of these cells alone, found better."""
+        better = other.cost < self.cost[cells]
+        return Posterior(*(_replaced(mine, cells[better], x[better]) for mine, x in zip(self, other, strict=True)))
+
     @property
     def sd(self) -> Float[np.ndarray, "cells parameters"]:
         """Standard deviation of each parameter alone."""
         return np.sqrt(np.diagonal(self.covariance, axis1=-2, axis2=-1))
+
+
+def _replaced(x: np.ndarray, rows: np.ndarray, new: np.ndarray) -> np.ndarray:
+    x = x.copy()
+    x[rows] = new
+    return x
 
 
 def refine(

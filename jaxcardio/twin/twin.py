@@ -25,8 +25,10 @@ LEVEL = 1.6449
 """Standard deviations to either end of a 90 % interval."""
 MISFIT = 1.25
 """Mean square residual (in units of the noise) beyond which the model does not describe a recording."""
-STARTS = 2
-"""Fits of a recording, of which the best counts."""
+OUTSIDE = 4.0
+"""Posterior standard deviations beyond the prior's range from which a parameter is outside (52 are looked at)."""
+STARTS = 4
+"""Fits of a recording at most: another one only where those before it have found no optimum that fits."""
 UNSEEN = 0.1
 """A direction of which the recording knows less than this part of what the prior knows is not seen."""
 
@@ -134,7 +136,7 @@ def build(
         spread: the prior: every parameter within +-spread of `cell`, treated as Gaussian of that standard deviation.
         trained: a network for this command; default: one is trained, which takes a minute or two.
         cells: how many simulated cells to train it on.
-        starts: fits, from the network's guess and from about it; the best counts.
+        starts: fits at most: from the network's guess and, where that leads to no optimum that fits, from about it.
         seed: of training and starts.
         cell: default `KernikClancy2019()`; it gets the temperature of the recording.
         progress: True for bars on stderr.
@@ -186,7 +188,9 @@ def fitted(
     seed: int = 0,
     progress: bool | Callable[[float], None] = False,
 ) -> tuple[Float[np.ndarray, "cells parameters"], Posterior]:
-    """The network's guess of each cell, and the posterior: `refine` from the guess and `starts - 1` points about it.
+    """The network's guess of each cell, and the posterior that `refine` finds from there.
+
+    Cells whose fit has not converged, or leaves a misfit, are fitted again from points about the guess.
 
     Args:
         experiment, observed, noise: as for `refine`.
@@ -194,10 +198,15 @@ def fitted(
         spread, starts, seed, progress: as for `build`.
     """
     guess = np.clip(trained(observed), -1.5 * spread, 1.5 * spread)
-    about = np.random.default_rng(seed).standard_normal((starts - 1, guess.shape[1])) * trained.test_error
-    from_guess = np.concatenate([guess[:, None], guess[:, None] + about], axis=1)
     prior = np.zeros(guess.shape[1]), prior_sd_of(experiment, spread)
-    return guess, refine(experiment, observed, noise, from_guess, *prior, progress=progress)
+    about = np.random.default_rng(seed).standard_normal((starts - 1, guess.shape[1])) * trained.test_error
+    found = refine(experiment, observed, noise, guess[:, None], *prior, progress=progress)
+    for moved in about:
+        poor = np.flatnonzero(~(found.converged & (found.chi2 < MISFIT)))
+        if len(poor):
+            begun = (guess[poor] + moved)[:, None]
+            found = found.improved(poor, refine(experiment, observed[poor], noise, begun, *prior, progress=progress))
+    return guess, found
 
 
 def predicted_misfit(experiment: Experiment, recording: Recording, posterior: Posterior, cell: int = 0) -> float:
@@ -237,7 +246,7 @@ def doubts_of(
         )
     if np.isfinite(checked) and not checked < MISFIT:
         doubts.append(f"the recording that was not fitted is missed: {checked:.3g} (allowed: < {MISFIT:g})")
-    outside = (np.abs(mean) - spread > 2 * sd) & (sd < 0.5 * spread / np.sqrt(3))
+    outside = (np.abs(mean) - spread > OUTSIDE * sd) & (sd < 0.5 * spread / np.sqrt(3))
     if outside.any():
         worst = ", ".join(f"{names[k]} {100 * mean[k]:+.0f} %" for k in np.flatnonzero(outside))
         doubts.append(f"outside +-{100 * spread:g} % of the model: {worst}; try a wider spread")
