@@ -141,3 +141,23 @@ def test_a_kernel_of_many_steps_is_the_scan_and_can_be_made_for_a_gpu(monkeypatc
     with jax.sharding.use_abstract_mesh(mesh):
         text = kernel.func.trace(*kernel.args).lower(lowering_platforms=("cuda",)).as_text()
     assert "xla.gpu.triton" in text
+
+
+@pytest.mark.slow
+def test_twins_against_the_truth(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    script = importlib.import_module("twin")
+
+    script.main(["--quick", "--parts", "network", "refined", "--out", str(tmp_path)])
+    script.main(["--quick", "--parts", "study", "--out", str(tmp_path)])
+
+    found = json.loads((tmp_path / "twin_quick.json").read_text())["parts"]
+    assert set(found) == {"network", "refined", "study"}, "parts measured before are kept"
+    few, more, _ = (row["found"]["median_error"] for row in found["network"]["rows"])
+    assert more < few < 0.1, "more cells teach more, and any network beats the mean"
+    refined, beats = (row["found"] for row in found["refined"]["rows"])
+    assert refined["converged"] == 1.0
+    assert refined["median_error"] < 0.5 * refined["network_error"]
+    assert 0.8 < refined["z_sd"] < 1.2
+    assert set(beats["outcomes"]) <= set(jc.twin.beats.OUTCOMES)
+    assert 0.0 <= found["study"]["rows"][0]["found"]["ead_at_50nM_percent"] <= 100.0

@@ -6,10 +6,7 @@ Three things differ from a simulated cell:
 - The amplifier is not ideal. What part of R_s it was told to correct and predict is known; the resistance and the
   capacitance of pipette and cell are not, nor are those that it was told.
 - No parameters reproduce the current to within its noise. The misfit is taken for a random error of its own,
-  `Discrepancy`, whose size and correlation are estimated from the residual: a posterior that knew only of the noise
-  would be confidently wrong.
-
-`benchmarks/recorded_twins.py` does it for four cells.
+  `Discrepancy`, estimated from the residual: a posterior that knew only of the noise would be confidently wrong.
 """
 
 import dataclasses
@@ -45,15 +42,14 @@ WIDE: Mapping[str, float] = MappingProxyType(
 )
 """Prior standard deviations of log(p / p0): a conductance within a factor of 5 of the published one (90 %); rates, time
 constants and ratios within a factor of 3, which moves a gate's half-activation by 5 mV; slopes within 30 %."""
-DIALLED, ACHIEVED = "R_set", "correction"
-"""Logarithms of R_set / R_s, the resistance that the amplifier was told against the true one, and of what it reaches of
-the correction that it was told (its feedback lags)."""
+DIALLED = "R_set"
+"""Logarithm of R_set / R_s, the resistance that the amplifier was told against the true one."""
 UNKNOWN_RIG: Mapping[str, float] = MappingProxyType(
     {"R_s": 0.5, "C_cell": 0.2, "C_set": 0.15, "g_leak": 1.0, "V_offset": 8.0, "I_offset": 0.2, "tau_filter": 0.5,
-     DIALLED: 0.4, ACHIEVED: 0.1}
+     DIALLED: 0.4, "alpha": 0.5}
 )  # fmt: skip
-"""Prior standard deviations around `typical_rig`: logarithms of positive numbers, mV, pA/pF. V_offset has room for an
-uncorrected junction potential."""
+"""Prior standard deviations around `typical_rig`, of what `Rig.moved` adds. alpha: feedback lags, does not reach what
+it was told (0.8: 0.64 to 0.9 with 90 %). V_offset has room for an uncorrected junction potential."""
 STAGES = (Stage(0.1, 0.01), Stage(0.5, 0.02), Stage(4.0, 0.04), Stage(10.0, 0.1), Stage(30.0, 0.5), Stage(np.inf, 2.0))
 """Steps after each edge of the command, ms: within 0.05 pA/pF (r.m.s.) of three times as many."""
 BLANK, GROWTH = 0.6, 1.2
@@ -98,18 +94,16 @@ class RecordedExperiment:
     def cells(self, x: Float[Array, "*cells unknowns"]) -> AbstractCell:
         return self.ideal.cells(jnp.expm1(x[..., : len(WIDE)]))
 
-    def rigs(self, x: Float[Array, "*cells unknowns"]) -> Rig:
-        """Pipette, seal and cell; the amplifier not yet told what to compensate."""
+    def rigs(self, x: Float[Array, "*cells unknowns"], setting: Float[Array, "*cells 2"]) -> Rig:
+        """Pipette, seal and cell, and an amplifier that was told the true resistance, by its (alpha, beta)."""
         by = dict(zip(UNKNOWN_RIG, jnp.moveaxis(x[..., len(WIDE) :], -1, 0), strict=True))
-        return typical_rig(self.capacitance).moved(**{k: v for k, v in by.items() if k not in (DIALLED, ACHIEVED)})
+        rig = dataclasses.replace(typical_rig(self.capacitance), alpha=setting[..., 0], beta=setting[..., 1])
+        return rig.moved(**{name: change for name, change in by.items() if name != DIALLED})
 
     def current(self, x: Float[Array, "*cells unknowns"], setting: Float[Array, "*cells 2"]):
         """The recorded current at the windows' times, pA/pF of `capacitance`."""
-        rig = self.rigs(x)
-        k, reached = (jnp.exp(x[..., NAMES.index(name)]) for name in (DIALLED, ACHIEVED))
-        rig = dataclasses.replace(
-            rig, alpha=setting[..., 0] * reached * k, beta=setting[..., 1], C_set=rig.C_set * k, cancelled=1 / k
-        )
+        rig, k = self.rigs(x, setting), jnp.exp(x[..., NAMES.index(DIALLED)])
+        rig = dataclasses.replace(rig, alpha=rig.alpha * k, C_set=rig.C_set * k, cancelled=1 / k)
         found = recorded_current(self.cells(x), rig, self.ideal.protocol, self.ideal.windows.times, self._grid)
         return found * (rig.C_set / self.capacitance)[..., None]
 
@@ -147,15 +141,11 @@ class Discrepancy(NamedTuple):
     dependent: float
     """How many windows tell as much as one: residuals resemble each other along a step and from step to step."""
 
-    def variance(self, noise: np.ndarray, observed: np.ndarray) -> np.ndarray:
-        """Of each window, noise included."""
+    def variance(self, noise: np.ndarray, observed: np.ndarray) -> np.ndarray:  # noise included
         return noise**2 + self.absolute**2 + (self.relative * observed) ** 2
 
 
 ABSOLUTE, RELATIVE = np.geomspace(0.02, 3.0, 26), np.append(0.0, np.geomspace(0.01, 1.0, 24))
-"""Among which the discrepancy is sought."""
-UNLIKE = 0.05
-"""Correlations are summed up to the first lag at which they are below this."""
 
 
 def discrepancy(
@@ -164,7 +154,7 @@ def discrepancy(
     observed: Float[np.ndarray, " windows"],
     segment: Int[np.ndarray, " windows"],
 ) -> Discrepancy:
-    """The most likely one for a residual; `segment` says between which edges each window lies."""
+    """The most likely one for a residual, on a grid; `segment` says between which edges each window lies."""
     variance = noise**2 + (ABSOLUTE**2)[:, None, None] + (RELATIVE**2)[None, :, None] * observed**2
     misfit = (np.log(variance) + wrong**2 / variance).sum(axis=-1)
     i, j = np.unravel_index(misfit.argmin(), misfit.shape)
@@ -179,11 +169,11 @@ def discrepancy(
 
 
 def _dependent(table: Float[np.ndarray, "rows columns"]) -> float:
-    """1 + 2 sum of the correlations along the rows."""
+    """1 + 2 sum of the correlations along the rows, up to the first lag at which there is none to speak of."""
     whole, total = np.nanmean(table**2), 1.0
     for lag in range(1, table.shape[1] // 2):
         correlation = np.nanmean(table[:, lag:] * table[:, :-lag]) / whole
-        if not correlation > UNLIKE:
+        if not correlation > 0.05:
             break
         total += 2 * correlation
     return float(total)
@@ -199,9 +189,8 @@ class RecordedPosterior(NamedTuple):
     noise: Float[np.ndarray, "recordings windows"]
     discrepancy: tuple[Discrepancy, ...]
     cost: Float[np.ndarray, " recordings"]
-    """Minus log posterior."""
     decrement: Float[np.ndarray, " recordings"]
-    """How much lower another Gauss-Newton step expects the cost to be."""
+    """Minus log posterior, and how much lower another Gauss-Newton step expects it to be."""
 
     @property
     def sd(self) -> Float[np.ndarray, "recordings unknowns"]:
@@ -263,10 +252,9 @@ class _Data(NamedTuple):
         return jax.tree.map(np.asarray, compiled(each, self.settings))
 
 
-NEAR, FARTHEST = 0.05, 3.0
-"""A fit has ended when another step would gain less; how many prior standard deviations one step may go."""
-TRIED = np.array([0.03, 0.3, 3.0, 30.0])
-"""Times the damping of the last step: a Jacobian costs as much as a dozen currents, so each is made the most of."""
+NEAR, FARTHEST, TRIED = 0.05, 3.0, np.array([0.03, 0.3, 3.0, 30.0])
+"""A fit has ended when another step would gain less; how many prior standard deviations one step may go; dampings that
+are tried, times the last one (a Jacobian costs as much as a dozen currents, so each is made the most of)."""
 
 
 def _descend(data: _Data, x: np.ndarray, steps: int, known: tuple[Discrepancy, ...] | None = None) -> RecordedPosterior:
@@ -294,17 +282,17 @@ def _descend(data: _Data, x: np.ndarray, steps: int, known: tuple[Discrepancy, .
         curvature = scaled.swapaxes(1, 2) @ scaled + unit
         slope = np.einsum("fwp,fw->fp", scaled, wrong) + x / sd
         decrement = 0.5 * np.einsum("fp,fp->f", slope, np.linalg.solve(curvature, slope[..., None])[..., 0])
+        before = cost(x, current, deviation)
         data.progress(f"{fits} fits, step {step}: another would gain {decrement.max():.3g}")
         if step == steps or (decrement < NEAR).all():
             covariance = np.linalg.inv(curvature) * sd * sd[:, None]
-            ended = cost(x, current, deviation)
-            return RecordedPosterior(x, covariance, observed, current, noise, errors, ended, decrement)
+            return RecordedPosterior(x, covariance, observed, current, noise, errors, before, decrement)
         tried = damping * TRIED[:, None]
         z = -np.linalg.solve(curvature + tried[..., None, None] * unit, slope[..., None])[..., 0]
         z *= np.minimum(1.0, FARTHEST / np.abs(z).max(axis=-1, keepdims=True))
         costs = np.stack([cost(x + sd * way, data.at(model.predicted, x + sd * way), deviation) for way in z])
         best = np.argmin(np.nan_to_num(costs, nan=np.inf), axis=0), np.arange(fits)
-        better = costs[best] < cost(x, current, deviation)
+        better = costs[best] < before
         x = np.where(better[:, None], x + sd * z[best], x)
         damping = np.clip(np.where(better, tried[best], 10 * tried[-1]), 1e-6, 1e6)
         current, jacobian = data.at(model.linearised, x)
