@@ -37,6 +37,10 @@ def test_noise_costs_accuracy():
     assert trained(sigma=1.0).test_mse > 1.05 * trained().test_mse
 
 
+def test_fewer_cells_than_a_batch_are_one_batch():
+    assert train(experiment(), cells=100, epochs=2, batch=256).training.shape == (2,)
+
+
 def test_the_same_seed_gives_the_same_network():
     again = train(experiment(), cells=600, epochs=8, batch=32, sigma=0.02)
     assert jax.tree.all(

@@ -198,6 +198,7 @@ def train(
     theta, clean = training_cells(experiment, cells, spread=spread, seed=seed, progress=progress)
     first, second = (int(len(theta) * share) for share in np.cumsum(SHARES)[:2])
     parts = slice(0, first), slice(first, second), slice(second, None)
+    batch = min(batch, first)
     noise = (max(sigma, 1e-3) / np.sqrt(experiment.windows.counts)).astype(np.float32)
     unit = spread / np.sqrt(3)
     key = jax.random.key(seed)
@@ -223,7 +224,7 @@ def train(
         found = judge(dataclasses.replace(network, mlp=mlp))
         return float(np.mean((np.asarray(found) - theta[parts[1]]) ** 2))
 
-    each_epoch = max(1, first // batch)
+    each_epoch = first // batch
     schedule = optax.warmup_cosine_decay_schedule(0.0, rate, each_epoch, epochs * each_epoch, rate / 100)
     done = fit(
         network.mlp, loss, batches, validate, optimiser=optax.adamw(schedule), epochs=epochs,
