@@ -40,6 +40,7 @@ from ..twin import (
     windows_of,
     write_example,
 )
+from ..twin.beats import BEATS_EVERY
 from .common import checked_output, output_arguments, save_figure, text_table
 
 DOSES = (0.0, 10.0, 25.0, 50.0, 100.0)
@@ -102,7 +103,8 @@ def run(given: argparse.Namespace) -> int:
     print(f"wrote {out}\n")
     beats = simulated_twin(twin.cell)
     draws = posterior_cells(twin.base, twin.names, twin.mean, twin.covariance, given.draws, given.seed)
-    response = posterior_response(draws, given.drug, given.doses, progress=True)
+    # Sampled as the twin itself is: the steepest slope depends on it.
+    response = posterior_response(draws, given.drug, given.doses, save_every=BEATS_EVERY, progress=True)
     print(_beats_table(beats, response))
     print(f"\n{given.drug}, {given.draws} cells drawn from the posterior:\n{response.table()}")
     save_figure(given, out, lambda: _figure(recording, twin, beats, response))
