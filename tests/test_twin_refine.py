@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -104,6 +105,11 @@ def test_the_jacobian_agrees_with_differences():
         above, below = (experiment.linearised(theta.at[:, k].add(step))[0] for step in (1e-5, -1e-5))
         slope = np.asarray(above - below) / 2e-5
         assert np.abs(slope - jacobian[..., k]).max() < 1e-4 * np.abs(slope).max(), name
+
+
+def test_float32_is_refused():
+    with jax.enable_x64(False), pytest.raises(ValueError, match="allowed: float64"):
+        refine(Linear(), np.zeros((1, 40)), np.ones(40), np.zeros((1, 1, 3)), np.zeros(3), np.ones(3))
 
 
 def test_shapes_that_do_not_belong_together_are_refused():

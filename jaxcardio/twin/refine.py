@@ -78,6 +78,12 @@ def _replaced(x: np.ndarray, rows: np.ndarray, new: np.ndarray) -> np.ndarray:
     return x
 
 
+def check_float64() -> None:
+    """A ValueError unless JAX computes in float64."""
+    if not jax.config.read("jax_enable_x64"):
+        raise ValueError('a fit in float32; allowed: float64 (first jax.config.update("jax_enable_x64", True))')
+
+
 def refine(
     experiment: Any,
     observed: Float[np.ndarray, "cells windows"],
@@ -100,8 +106,9 @@ def refine(
         anneal: whether to come from far away (see `ANNEALING`); False where the starts are near the optimum.
         progress: True for a bar on stderr, or a function of the fraction done.
 
-    ValueError: shapes that do not belong together.
+    ValueError: shapes that do not belong together; JAX without float64.
     """
+    check_float64()
     cells, each, parameters = starts.shape
     if observed.shape[0] != cells or observed.shape[1:] != noise.shape:
         raise ValueError(

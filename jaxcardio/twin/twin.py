@@ -17,7 +17,7 @@ from ..records import cell_from_json, cell_to_json, versions
 from .experiment import Experiment
 from .network import Trained, train
 from .recording import Recording
-from .refine import Posterior, refine
+from .refine import Posterior, check_float64, refine
 from .rig import measured_noise
 
 FORMAT, FORMAT_VERSION = "jaxcardio twin", 1
@@ -141,8 +141,9 @@ def build(
         cell: default `KernikClancy2019()`; it gets the temperature of the recording.
         progress: True for bars on stderr.
 
-    ValueError: an argument out of its range; a network that was trained for another command.
+    ValueError: an argument out of its range; a network that was trained for another command; JAX without float64.
     """
+    check_float64()
     check("spread", spread, "", "0 < spread < 1", lambda x: 0 < x < 1)
     check_whole("starts", starts, "fits")
     experiment = Experiment.of(recording, cell)
