@@ -50,6 +50,7 @@ def test_the_hold_and_the_transient_are_left_out():
     assert since.min() >= rc.BLANK - 1e-9
 
 
+@pytest.mark.slow  # compiles for half a minute
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_an_amplifier_told_the_right_resistance_is_the_rig(setting):
     one, x = experiment(), at(R_s=0.2, C_cell=-0.1, V_offset=-3.0)

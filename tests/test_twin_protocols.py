@@ -218,6 +218,7 @@ def test_a_network_without_an_error_is_refused():
 # --- refinement ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # compiles for half a minute
 def test_refinement_lowers_the_criterion_within_the_amplifiers_limits(designed):
     how = {"range_mV": (-0.2, 1.2), "shortest": 5.0, "rates": (0.02, 0.1), "sigma": NOISE}
     refined = refine_by_gradient(designed.protocol, SEARCHED, step=STEP, iterations=6, **how)
@@ -232,6 +233,7 @@ def test_refinement_lowers_the_criterion_within_the_amplifiers_limits(designed):
     assert simulated < designed.values[-1] and simulated == pytest.approx(refined.values.min(), rel=0.05)
 
 
+@pytest.mark.slow  # compiles for half a minute
 def test_the_slope_of_the_criterion_is_its_difference_quotient(designed):
     step, theta = one_step(STEP, np.dtype(float)), jnp.asarray(SEARCHED)
     at = jnp.stack([jnp.asarray(designed.protocol.begin), jnp.asarray(designed.protocol.durations)])

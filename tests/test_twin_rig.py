@@ -125,6 +125,7 @@ def test_an_implicit_solver_shows_the_same():
     assert wrong.max() < 1e-3  # half a millisecond after the step, while I_Na flows
 
 
+@pytest.mark.slow  # compiles for twenty seconds
 def test_the_jacobian_is_the_slope():
     x = 0.1 * jax.random.normal(jax.random.key(0), (2, len(EXPERIMENT.names)))
     current, jacobian = EXPERIMENT.linearised(x)

@@ -11,6 +11,8 @@ from jaxcardio.population import DoseResponse, dose_response, member, relative_c
 from jaxcardio.twin.beats import SIX, Comparison, _differences, _Run, compare, simulated_twin
 from jaxcardio.twin.study import TwinStudy, around, posterior_cells, posterior_response, study
 
+pytestmark = pytest.mark.slow  # a minute and a half of compiling together
+
 SHORT: dict[str, Any] = {"t1": 4000.0, "discard": 1000.0}
 NAMES = KernikClancy2019.SIX_CURRENTS
 KERNIK = KernikClancy2019()
