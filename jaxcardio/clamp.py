@@ -63,7 +63,7 @@ def voltage_gates(cell: AbstractCell) -> tuple[str, ...]:
 
     def coefficients(y):
         rates = one.rates(jnp.zeros_like(y[0]), y, 0.0)._asdict()
-        return {n: (r.steady, r.tau) for n, r in rates.items() if is_relaxation(r) and r.gap is None}
+        return {n: (r.steady, r.rate) for n, r in rates.items() if is_relaxation(r) and r.gap is None}
 
     traced, shapes = jax.make_jaxpr(coefficients, return_shape=True)(y)
     inputs = dict(zip(traced.jaxpr.invars, y._fields, strict=True))
@@ -260,7 +260,7 @@ class _Clamped(eqx.Module):
         """Of each gate over one step at V: where it goes, and the part of the way."""
         rates = cell.rates(jnp.zeros_like(dt), y._replace(**{cell.potential: V}), 0.0)
         found = {n: getattr(rates, n) for n in gates}
-        return {n: (r.steady, one_minus_exp(dt / r.tau)) for n, r in found.items()}
+        return {n: (r.steady, one_minus_exp(dt * r.rate)) for n, r in found.items()}
 
     def advance(self, cell, carry: _Carry, maps, gates, step: _Steps, V):
         """What is seen at the beginning of the step, and the states at its end."""

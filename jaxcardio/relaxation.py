@@ -10,22 +10,38 @@ from .numerics import one_minus_exp
 
 
 class Relaxation(eqx.Module):
-    """First-order relaxation of a state towards `steady` with time constant `tau` (ms).
+    """First-order relaxation of a state towards `steady` with time constant `tau` (ms), or at `rate` = 1/tau (1/ms).
 
-    As a leaf of a rates tree it stands for x' = (steady - x) / tau. Both may depend on every other state. `gap` is
-    steady - x where the model knows it to more digits than the difference has: in float32 a gate that rests 1e-5 from 1
-    has lost them. (Solvers that extrapolate or combine coefficients step towards `steady` itself.)
+    As a leaf of a rates tree it stands for x' = (steady - x) / tau. Both may depend on every other state. It keeps the
+    rate, which is what every step uses: a time constant that is a product of sigmoids has one without a division.
+
+    `gap` is steady - x where the model knows it to more digits than the difference has: in float32 a gate that rests
+    1e-5 from 1 has lost them. (Solvers that extrapolate or combine coefficients step towards `steady` itself.)
     """
 
     steady: Float[Array, "..."]
-    tau: Float[Array, "..."]
-    gap: Float[Array, "..."] | None = None
+    rate: Float[Array, "..."]
+    gap: Float[Array, "..."] | None
+
+    def __init__(self, steady, tau=None, gap=None, *, rate=None):
+        if rate is None and tau is not None:
+            rate, tau = 1 / tau, None
+        if rate is None or tau is not None:
+            raise TypeError("a Relaxation needs either tau (ms) or rate (1/ms)")
+        self.steady = steady
+        self.rate = rate
+        self.gap = gap
 
     @classmethod
     def from_rates(cls, alpha, beta) -> "Relaxation":
         """The gate with opening rate `alpha` and closing rate `beta` (1/ms)."""
-        tau = 1 / (alpha + beta)
-        return cls(steady=alpha * tau, tau=tau)
+        rate = alpha + beta
+        return cls(alpha / rate, rate=rate)
+
+    @property
+    def tau(self):
+        """Time constant, ms."""
+        return 1 / self.rate
 
     def distance(self, x):
         """steady - x, in units of x."""
@@ -33,11 +49,11 @@ class Relaxation(eqx.Module):
 
     def derivative(self, x):
         """(steady - x) / tau, in units of x per ms."""
-        return self.distance(x) / self.tau
+        return self.distance(x) * self.rate
 
     def increment(self, x, dt):
         """Change of x over dt (ms) with steady and tau frozen: the exact (Rush-Larsen) step."""
-        return self.distance(x) * one_minus_exp(dt / self.tau)
+        return self.distance(x) * one_minus_exp(dt * self.rate)
 
     def at(self, x, elapsed):
         """x after `elapsed` ms with steady and tau held, e.g. under a constant clamp."""

@@ -187,7 +187,7 @@ class RushLarsen2(AbstractRushLarsen, diffrax.AbstractAdaptiveSolver):
 def _advances(rates: PyTree) -> PyTree[Advance]:
     """Each state's motion with the rates frozen."""
     return jax.tree.map(
-        lambda r: Exponential(r.steady, 1 / r.tau) if is_relaxation(r) else Linear(r), rates, is_leaf=is_relaxation
+        lambda r: Exponential(r.steady, r.rate) if is_relaxation(r) else Linear(r), rates, is_leaf=is_relaxation
     )
 
 

@@ -56,7 +56,7 @@ class AlievPanfilov1996(AbstractCell):
         eps = self.eps0 + self.mu1 * v / (u + self.mu2)
         return AlievPanfilovState(
             u=-(self.currents(y).I_ion_total + i_stim),
-            v=Relaxation(-self.k * u * (u - self.a - 1), 1 / eps),
+            v=Relaxation(-self.k * u * (u - self.a - 1), rate=eps),
         )
 
 
@@ -91,7 +91,7 @@ class AlievPanfilovModified(AbstractCell):
     def rates(self, t, y: AlievPanfilovModifiedState, i_stim) -> AlievPanfilovModifiedState:
         return AlievPanfilovModifiedState(
             v=-(self.currents(y).I_ion_total + i_stim),
-            w=Relaxation(self.k * y.v, 1 / self.recovery_rate(y.v)),
+            w=Relaxation(self.k * y.v, rate=self.recovery_rate(y.v)),
         )
 
 

@@ -281,8 +281,8 @@ class KernikClancy2019(AbstractCell):
         I_K = i.I_K1 + i.I_to + i.I_Kr + i.I_Ks + i.I_f_K - 2 * i.I_NaK + i.I_CaL_K
         dCa_i = i.I_leak - i.I_up + i.I_rel - I_Ca * mM_per_ms / 2
         dCa_SR = self.V_c / self.V_SR * (i.I_up - i.I_rel - i.I_leak)
-        slower = 1 / q10_factor(self.Q10, self.temperature, 310.0)
-        gates = {name: Relaxation(gate.steady, gate.tau * slower) for name, gate in self._voltage_gates(y.V).items()}
+        faster = q10_factor(self.Q10, self.temperature, 310.0)
+        gates = {n: Relaxation(gate.steady, rate=gate.rate * faster) for n, gate in self._voltage_gates(y.V).items()}
         return KernikState(
             V=-(i.I_ion_total + i_stim),
             Ca_SR=dCa_SR / (1 + 12 * 0.3 / (y.Ca_SR + 0.3) ** 2),
@@ -290,7 +290,7 @@ class KernikClancy2019(AbstractCell):
             Na_i=-I_Na * mM_per_ms,
             K_i=-I_K * mM_per_ms,
             Ca_ligand=jnp.zeros_like(y.Ca_ligand),
-            fCa=frozen_while_rising(y.fCa, fCa_steady(1.2 * y.Ca_i), 2 * slower, y.V),
+            fCa=frozen_while_rising(y.fCa, fCa_steady(1.2 * y.Ca_i), 2 / faster, y.V),
             **_ryanodine_receptor(y),
             **gates,
         )
@@ -310,10 +310,10 @@ class KernikClancy2019(AbstractCell):
             Xf=_gate(V, self.Xf_1, self.Xf_2, self.Xf_5, self.Xf_6, self.tau_Xf_const),
             s=_gate(V, self.s_1, self.s_2, self.s_5, self.s_6, self.tau_s_const),
             r=_gate(V, self.r_1, self.r_2, self.r_5, self.r_6, self.tau_r_const),
-            dCaT=Relaxation(1 / (1 + e_dCaT**-5), 1 / (1.068 * (e_dCaT + 1 / e_dCaT))),
+            dCaT=Relaxation(1 / (1 + e_dCaT**-5), rate=1.068 * (e_dCaT + 1 / e_dCaT)),
             fCaT=Relaxation(
                 1 / (1 + jnp.exp((V + 61.7) / 5.6)),
-                1 / (0.0153 * jnp.exp(-(V + 61.7) / 83.3) + 0.015 * jnp.exp((V + 61.7) / 15.38)),
+                rate=0.0153 * jnp.exp(-(V + 61.7) / 83.3) + 0.015 * jnp.exp((V + 61.7) / 15.38),
             ),
         )
 
@@ -345,4 +345,4 @@ def _ryanodine_receptor(y: KernikState) -> dict[str, Relaxation]:
 
 def _relaxing(inflow, rate) -> Relaxation:
     """x' = inflow - rate x."""
-    return Relaxation(inflow / rate, 1 / rate)
+    return Relaxation(inflow / rate, rate=rate)

@@ -346,12 +346,12 @@ def _voltage_gates(V) -> dict[str, Relaxation]:
         s=Relaxation(sigmoid(-(V + 40.5) / 11.5), 18 * jnp.exp(-(((V + 52.45) / 15.88) ** 2)) + 9.6),
         sus_r=Relaxation(sigmoid((V + 6) / 8.6), 6.6 * sigmoid(-(V + 5) / 12) + 0.36),
         sus_s=Relaxation(sigmoid(-(V + 7.5) / 10), 430 * sigmoid(-(V + 60) / 10) + 2200),
-        n=Relaxation(sigmoid((V + 3.8) / 14.25), 990.1 * sigmoid((V + 2.436) / 14.12)),
+        n=Relaxation(sigmoid((V + 3.8) / 14.25), rate=(1 + jnp.exp(-(V + 2.436) / 14.12)) / 990.1),
         pa=Relaxation(
             sigmoid((V + 10) / 5),
             550 * sigmoid((V + 22) / 9) * 6 * sigmoid(-(V + 11) / 9) + 230 * sigmoid(-(V + 40) / 20),
         ),
-        y=Relaxation(sigmoid(-(V + 97.82874) / 12.48025), 1000 / (0.00332 / e_y + 23.71839 * e_y)),
+        y=Relaxation(sigmoid(-(V + 97.82874) / 12.48025), rate=(0.00332 / e_y + 23.71839 * e_y) / 1000),
     )
 
 

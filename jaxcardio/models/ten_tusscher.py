@@ -1,5 +1,6 @@
 """ten Tusscher, Noble, Noble & Panfilov 2004: human ventricular myocyte."""
 
+from math import exp
 from typing import ClassVar, Literal, NamedTuple
 
 import equinox as eqx
@@ -158,11 +159,14 @@ class TenTusscher2004(AbstractCell):
         E_Ca = nernst(2, y.Ca_i, self.Ca_o, RT_F)
         E_Ks = nernst(1, y.K_i + self.P_kna * y.Na_i, self.K_o + self.P_kna * self.Na_o, RT_F)
         u = V - E_K
-        phi = V / RT_F
+        phi = V * (1 / RT_F)
         sqrt_K_o = jnp.sqrt(self.K_o / 5.4)
 
-        a_K1 = 0.1 * sigmoid(0.06 * (200 - u))
-        b_K1 = (3 * jnp.exp(0.0002 * (u + 100)) + jnp.exp(0.1 * (u - 10))) * sigmoid(0.5 * u)
+        # I_K1 has alpha = 0.1 / closed_K1, beta = 0.1 inward_K1 / b_K1; it is open to alpha / (alpha + beta).
+        up = jnp.exp(0.02 * u)
+        b_K1 = 0.1 * (1 + jnp.exp(-0.5 * u))
+        inward_K1 = 3 * jnp.exp(0.0002 * (u + 100)) + exp(-1) * up**5
+        closed_K1 = 1 + exp(-12) * up**3
         forward = jnp.exp(self.gamma_NaCa * phi)
         down = jnp.exp(-phi)
         reverse = forward * down
@@ -176,7 +180,7 @@ class TenTusscher2004(AbstractCell):
         Ca_SR2 = y.Ca_SR**2
         membrane = dict(
             I_Na=self.g_Na * y.m**3 * y.h * y.j * (V - E_Na),
-            I_K1=self.g_K1 * sqrt_K_o * u * a_K1 / (a_K1 + b_K1),
+            I_K1=self.g_K1 * sqrt_K_o * u * b_K1 / (b_K1 + inward_K1 * closed_K1),
             I_Kr=self.g_Kr * sqrt_K_o * y.Xr1 * y.Xr2 * u,
             I_Ks=self.g_Ks * y.Xs**2 * (V - E_Ks),
             I_to=self.g_to * y.r * y.s * u,
@@ -191,7 +195,7 @@ class TenTusscher2004(AbstractCell):
         return TenTusscherCurrents(
             **membrane,
             I_rel=(self.a_rel * Ca_SR2 / (self.b_rel**2 + Ca_SR2) + self.c_rel) * y.d * y.g,
-            I_up=self.Vmax_up / (1 + (self.K_up / y.Ca_i) ** 2),
+            I_up=self.Vmax_up * y.Ca_i**2 / (y.Ca_i**2 + self.K_up**2),
             I_leak=self.V_leak * (y.Ca_SR - y.Ca_i),
             I_ion_total=sum(membrane.values()),
         )
@@ -205,8 +209,8 @@ class TenTusscher2004(AbstractCell):
         I_K = i.I_K1 + i.I_to + i.I_Kr + i.I_Ks + i.I_p_K + i_stim - 2 * i.I_NaK
         return TenTusscherState(
             V=-(i.I_ion_total + i_stim),
-            Ca_i=dCa_i / (1 + self.Buf_c * self.K_buf_c / (y.Ca_i + self.K_buf_c) ** 2),
-            Ca_SR=dCa_SR / (1 + self.Buf_sr * self.K_buf_sr / (y.Ca_SR + self.K_buf_sr) ** 2),
+            Ca_i=dCa_i * _free(y.Ca_i, self.Buf_c, self.K_buf_c),
+            Ca_SR=dCa_SR * _free(y.Ca_SR, self.Buf_sr, self.K_buf_sr),
             Na_i=-(i.I_Na + i.I_b_Na + 3 * i.I_NaK + 3 * i.I_NaCa) * mM_per_ms,
             K_i=-I_K * mM_per_ms,
             fCa=frozen_while_rising(y.fCa, fCa_steady(y.Ca_i), self.tau_fCa, y.V),
@@ -215,49 +219,86 @@ class TenTusscher2004(AbstractCell):
         )
 
 
+def _free(Ca, buffer, K):
+    """Share of a change of total calcium that stays free: 1 / (1 + buffer K / (Ca + K)^2)."""
+    square = (Ca + K) ** 2
+    return square / (square + buffer * K)
+
+
 def _voltage_gates(V, variant: Variant) -> dict[str, Relaxation]:
+    """The paper's steady states and time constants, the latter written as rates.
+
+    exp(V/5), exp(V/10) and exp(V/20) occur in eleven places and come from one exponential here, exp(V/7) and exp(V/14)
+    from another. A time constant that is
+    a product of 1/(1 + e) terms has a rate without divisions, a sum of them one with one: a step would else have sixty
+    divisions and as many exponentials, and they are two thirds of its cost.
+    """
     h, j = _sodium_inactivation(V)
+    up_20 = jnp.exp(V / 20)
+    up_10 = up_20**2
+    up_5 = up_10**2
+    down_20 = 1 / up_20
+    down_10 = down_20**2
+    down_5 = down_10**2
+    up_14 = jnp.exp(V / 14)
+    up_7 = up_14**2
+
+    m_a, m_b, m_c = 1 + exp(-12) * down_5, 1 + exp(7) * up_5, 1 + jnp.exp((V - 50) / 200)
+    d_a, d_b, d_c = 1 + jnp.exp(-(V + 35) / 13), 1 + exp(1) * up_5, 1 + exp(2.5) * down_20
     if variant == "endo":
-        s = Relaxation(sigmoid(-(V + 28) / 5), 1000 * jnp.exp(-((V + 67) ** 2) / 1000) + 8)
+        s = Relaxation(1 / (1 + exp(5.6) * up_5), 1000 * jnp.exp(-((V + 67) ** 2) / 1000) + 8)
     else:
-        s = Relaxation(sigmoid(-(V + 20) / 5), 85 * jnp.exp(-((V + 45) ** 2) / 320) + 5 * sigmoid((20 - V) / 5) + 3)
+        s = Relaxation(
+            1 / (1 + exp(4) * up_5), rate=_one_over(5, 1 + exp(-4) * up_5, 85 * jnp.exp(-((V + 45) ** 2) / 320) + 3)
+        )
     return dict(
-        m=Relaxation(
-            sigmoid((V + 56.86) / 9.03) ** 2,
-            sigmoid((V + 60) / 5) * (0.1 * sigmoid(-(V + 35) / 5) + 0.1 * sigmoid((50 - V) / 200)),
-        ),
+        # tau_m = 1/a (0.1/b + 0.1/c)
+        m=Relaxation(sigmoid((V + 56.86) / 9.03) ** 2, rate=10 * m_a * m_b * m_c / (m_b + m_c)),
         h=h,
         j=j,
-        d=Relaxation(
-            sigmoid((V + 5) / 7.5),
-            (1.4 * sigmoid((V + 35) / 13) + 0.25) * 1.4 * sigmoid(-(V + 5) / 5) + sigmoid((V - 50) / 20),
-        ),
+        # tau_d = (1.4/a + 0.25) 1.4/b + 1/c
+        d=Relaxation(sigmoid((V + 5) / 7.5), rate=d_a * d_b * d_c / ((1.96 + 0.35 * d_a) * d_c + d_a * d_b)),
         f=Relaxation(
-            sigmoid(-(V + 20) / 7), 1125 * jnp.exp(-((V + 27) ** 2) / 240) + 80 + 165 * sigmoid((V - 25) / 10)
+            1 / (1 + exp(20 / 7) * up_7),
+            rate=_one_over(165, 1 + exp(2.5) * down_10, 1125 * jnp.exp(-((V + 27) ** 2) / 240) + 80),
         ),
         r=Relaxation(sigmoid((V - 20) / 6), 9.5 * jnp.exp(-((V + 40) ** 2) / 1800) + 0.8),
         s=s,
-        Xs=Relaxation(sigmoid((V + 5) / 14), 1100 * jnp.sqrt(sigmoid((V + 10) / 6)) * sigmoid((60 - V) / 20)),
-        Xr1=Relaxation(sigmoid((V + 26) / 7), 450 * sigmoid((V + 45) / 10) * 6 * sigmoid(-(V + 30) / 11.5)),
-        Xr2=Relaxation(sigmoid(-(V + 88) / 24), 3 * sigmoid((V + 60) / 20) * 1.12 * sigmoid((60 - V) / 20)),
+        Xs=Relaxation(
+            up_14 / (up_14 + exp(-5 / 14)), rate=jnp.sqrt(1 + jnp.exp(-(V + 10) / 6)) * (1 + exp(-3) * up_20) / 1100
+        ),
+        Xr1=Relaxation(
+            up_7 / (up_7 + exp(-26 / 7)), rate=(1 + exp(-4.5) * down_10) * (1 + jnp.exp((V + 30) / 11.5)) / 2700
+        ),
+        Xr2=Relaxation(sigmoid(-(V + 88) / 24), rate=(1 + exp(-3) * down_20) * (1 + exp(-3) * up_20) / 3.36),
     )
 
 
+def _one_over(height, over, floor):
+    """1 / (height / over + floor)."""
+    return over / (height + floor * over)
+
+
 def _sodium_inactivation(V) -> tuple[Relaxation, Relaxation]:
-    """h and j: one steady state; rates jump at -40 mV. Each branch sees only its own side of V: neither overflows."""
-    low, high = jnp.minimum(V, -40.0), jnp.maximum(V, -40.0)
+    """h and j: one steady state; rates jump at -40 mV.
+
+    Exponentials that have a like on the other side of the jump are taken once, of the exponent of V's own side. Those
+    that have none see V from below only, where they do not overflow.
+    """
     below = V < -40
-    alpha_h = 0.057 * jnp.exp(-(low + 80) / 6.8)
-    beta_h = 2.7 * jnp.exp(0.079 * low) + 3.1e5 * jnp.exp(0.3485 * low)
-    alpha_j = (
-        (-2.5428e4 * jnp.exp(0.2444 * low) - 6.948e-6 * jnp.exp(-0.04391 * low)) * (low + 37.78)
-        * sigmoid(-0.311 * (low + 79.23))
-    )  # fmt: skip
-    beta_j = 0.02424 * jnp.exp(-0.01052 * low) * sigmoid(0.1378 * (low + 40.14))
-    rate_h = jnp.where(below, alpha_h + beta_h, 0.77 / 0.13 * sigmoid((high + 10.66) / 11.1))
-    rate_j = jnp.where(below, alpha_j + beta_j, 0.6 * jnp.exp(0.057 * high) * sigmoid(0.1 * (high + 32)))
+    low = jnp.minimum(V, -40.0)
+    h_1 = jnp.exp(jnp.where(below, -(V + 80) / 6.8, -(V + 10.66) / 11.1))
+    j_1 = jnp.exp(jnp.where(below, 0.2444, 0.057) * V)
+    j_2 = 1 + jnp.exp(jnp.where(below, 0.311 * (V + 79.23), -0.1 * (V + 32)))
+    j_3 = 1 + jnp.exp(-0.1378 * (low + 40.14))
+    # j below: alpha = (...)(V + 37.78) / j_2, beta = 0.02424 exp(-0.01052 V) / j_3.
+    numerator = (-2.5428e4 * j_1 - 6.948e-6 * jnp.exp(-0.04391 * low)) * (low + 37.78) * j_3
+    numerator = numerator + 0.02424 * jnp.exp(-0.01052 * low) * j_2
+    alpha_plus_beta_h = 0.057 * h_1 + 2.7 * jnp.exp(0.079 * low) + 3.1e5 * jnp.exp(0.3485 * low)
+    rate_h = jnp.where(below, alpha_plus_beta_h, 0.77 / 0.13 / (1 + h_1))
+    rate_j = jnp.where(below, numerator, 0.6 * j_1) / (j_2 * jnp.where(below, j_3, 1))
     steady = sigmoid(-(V + 71.55) / 7.43) ** 2
-    return Relaxation(steady, 1 / rate_h), Relaxation(steady, 1 / rate_j)
+    return Relaxation(steady, rate=rate_h), Relaxation(steady, rate=rate_j)
 
 
 def _release_gate(g, Ca_i, tau, V) -> Relaxation:

@@ -160,7 +160,7 @@ class RiggedCell(AbstractCell):
         I_measured = (driven_to - V) * per_ms * (rig.C_cell / rig.C_set) - rig.cancelled * ahead / rig.tau_est
         steady = (driven_to * per_ms + leak * rig.E_leak + SLOPE * V - I_ion) / rate
         return type(y)(
-            *rates._replace(**{self.potential: Relaxation(steady, 1 / rate)}),
+            *rates._replace(**{self.potential: Relaxation(steady, rate=rate)}),
             V_est=Relaxation(command, rig.tau_est),
             I_recorded=Relaxation(I_measured + rig.I_offset, rig.tau_filter),
         )
@@ -235,7 +235,7 @@ def _frozen(rates) -> RatesTerm:
 
 def _follow(x, relaxation: Relaxation, slope, dt):
     """x after dt (ms) of relaxing to a steady state that moves with `slope` (per ms)."""
-    part = one_minus_exp(dt / relaxation.tau)
+    part = one_minus_exp(dt * relaxation.rate)
     return x + (relaxation.steady - x) * part + slope * (dt - relaxation.tau * part)
 
 

@@ -1,0 +1,59 @@
+"""The small numerical pieces, against numpy and their own series."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcardio.numerics import log, nernst, x_over_expm1
+from jaxcardio.relaxation import Relaxation
+
+
+def test_log_is_that_of_numpy_over_all_concentrations():
+    x = np.geomspace(1e-30, 1e30, 20_001)
+    error = np.abs(log(jnp.asarray(x)) - np.log(x)) / np.maximum(1, np.abs(np.log(x)))
+    assert error.max() < 5e-16
+    near_one = 1 + np.linspace(-1e-3, 1e-3, 2001)
+    np.testing.assert_allclose(log(jnp.asarray(near_one)), np.log(near_one), rtol=0, atol=3e-16)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_log_differentiates_both_ways_and_keeps_the_dtype(dtype):
+    x = jnp.asarray([1e-4, 0.2, 138.0], dtype)
+    assert log(x).dtype == x.dtype
+    _, forward = jax.jvp(log, (x,), (jnp.ones_like(x),))
+    reverse = jax.grad(lambda x: log(x).sum())(x)
+    np.testing.assert_allclose(forward, 1 / x, rtol=1e-6)
+    np.testing.assert_allclose(reverse, forward, rtol=1e-6)
+
+
+def test_the_logarithm_of_no_ion_is_not_a_number_to_go_on_with():
+    assert not np.isfinite(log(jnp.asarray([0.0, -1.0]))).any()
+
+
+def test_reversal_potential_vanishes_between_equal_concentrations():
+    assert abs(nernst(2, jnp.asarray(2.0), jnp.asarray(2.0), 26.7)) < 1e-14
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float64", 2e-15), ("float32", 6e-7)])
+def test_x_over_expm1_is_smooth_across_the_change_of_formula(dtype, bound):
+    x = np.concatenate([np.linspace(-0.31, 0.31, 2000), np.linspace(-20, 20, 2001)])
+    x = x[x != 0].astype(dtype).astype(float)
+    exact = x / np.expm1(x)
+    assert np.abs(np.asarray(x_over_expm1(jnp.asarray(x, dtype)), float) / exact - 1).max() < bound
+    slope = jax.vmap(jax.grad(x_over_expm1))(jnp.asarray([0.0, 0.2999999, 0.3000001, -0.3], dtype))
+    known = [-0.5, *((np.expm1(u) - u * np.exp(u)) / np.expm1(u) ** 2 for u in (0.3, 0.3, -0.3))]
+    np.testing.assert_allclose(slope, known, atol=30 * bound)
+
+
+def test_a_relaxation_is_the_same_by_its_time_constant_and_by_its_rate():
+    slow, fast = Relaxation(0.3, tau=4.0), Relaxation(0.3, rate=0.25)
+    assert slow.tau == fast.tau == 4.0
+    assert slow.increment(0.1, 1.0) == fast.increment(0.1, 1.0)
+    assert slow.derivative(0.1) == fast.derivative(0.1) == pytest.approx(0.05)
+
+
+def test_a_relaxation_needs_one_of_them():
+    for given in ({}, dict(tau=1.0, rate=1.0)):
+        with pytest.raises(TypeError, match=r"either tau \(ms\) or rate \(1/ms\)"):
+            Relaxation(0.5, **given)
