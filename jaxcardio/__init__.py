@@ -1,6 +1,7 @@
 """Differentiable simulation of cardiac cells in JAX."""
 
 from . import biomarkers as biomarkers
+from . import hidden_state as hidden_state
 from . import models as models
 from . import pharmacology as pharmacology
 from . import plot as plot

@@ -1,6 +1,6 @@
 """The verbs of the command line, one a module: `add_arguments(parser)` and `run(arguments) -> exit status`."""
 
-from . import beats, check, dataset, drug, models, population, run, twin
+from . import beats, check, dataset, drug, hidden_state, models, population, run, twin
 
 VERBS = {
     "models": models,
@@ -10,5 +10,6 @@ VERBS = {
     "population": population,
     "dataset": dataset,
     "twin": twin,
+    "hidden-state": hidden_state,
     "check": check,
 }

@@ -1,5 +1,6 @@
 """Figures with matplotlib (the extra `plot`), imported at the first one. Functions take `ax` and return it."""
 
+from . import hidden_states as hidden_states
 from . import twins as twins
 from .populations import BIOMARKER_NAMES as BIOMARKER_NAMES
 from .populations import EVENT_NAMES as EVENT_NAMES

@@ -1,0 +1,184 @@
+"""Which current of a cell changed: a gating network learns a model, and is retrained on V and Ca_i.
+
+OBSERVATIONS.h5 has a group for each condition, and in it a group for each cycle length with datasets `V` (attribute
+unit: mV or V) and `Ca_i` (unit: mM, uM or nM) and the attributes cycle_length_ms, sampling_interval_ms (at most 2) and
+stimulus_onset_ms (of each cycle): whole cycles of steady pacing, at least two.
+
+Examples:
+  jaxcardio hidden-state train --out gates.net
+  jaxcardio hidden-state example observations.h5 --scenario long-qt
+  jaxcardio hidden-state explain observations.h5 --network gates.net
+  jaxcardio hidden-state retrain observations.h5 --group control --network gates.net
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from .. import plot
+from ..arguments import check
+from ..cell import AbstractCell
+from ..hidden_state import (
+    Explanation,
+    Observations,
+    Retrained,
+    as_cell,
+    explain,
+    first_pass,
+    gate_curves,
+    load_network,
+    retrain,
+    save_network,
+    simulated_observations,
+)
+from .common import assignments, checked_output, find_model, output_arguments, save_figure, text_table
+
+SCENARIOS = {"long-qt": {"g_Kr": 0.5}, "short-qt": {"g_CaL": 0.5}, "ito": {"g_to": 3.0}}
+"""The three of the study, for ten Tusscher 2004: what each conductance is multiplied by."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    jobs = parser.add_subparsers(title="jobs", dest="job", required=True, metavar="JOB")
+    for job, arguments_of, run_job in (
+        ("train", _train_arguments, _train),
+        ("example", _example_arguments, _example),
+        ("retrain", _retrain_arguments, _retrain),
+        ("explain", _explain_arguments, _explain),
+    ):
+        what = (run_job.__doc__ or "").strip()
+        own = jobs.add_parser(job, help=what.splitlines()[0], description=what)
+        own.add_argument("--model", default="TenTusscher2004", help="what is learned (default TenTusscher2004)")
+        arguments_of(own)
+        own.set_defaults(run_job=run_job)
+
+
+def run(given: argparse.Namespace) -> int:
+    return given.run_job(given)
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=int, default=12_000, help="of training (default 12000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the initial weights (default 0)")
+    output_arguments(parser, "gates.net", figure=False)
+
+
+def _train(given: argparse.Namespace) -> int:
+    """Learn the gates of a model: a minute or less."""
+    out = checked_output(given.out or "gates.net", (".net",))
+    cell = find_model(given.model)()
+    trained = first_pass(cell, steps=given.steps, seed=given.seed, progress=True)
+    save_network(out, trained.network)
+    curves = gate_curves(trained.network, cell)
+    rows = [("gate", "largest error of h_inf", "median |log tau| error")]
+    for name in trained.network.gates:
+        learned, true = curves.learned[name], curves.true[name]
+        off = np.abs(np.asarray(learned.steady - true.steady)).max()
+        rows.append((name, f"{off:.4f}", f"{np.median(np.abs(np.log(np.asarray(learned.tau / true.tau)))):.4f}"))
+    print(f"{text_table(rows)}\nwrote {out}")
+    return 0
+
+
+def _example_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="OBSERVATIONS.h5")
+    parser.add_argument("--scenario", choices=SCENARIOS, default="long-qt", help="of the study (default long-qt)")
+    parser.add_argument("--scale", nargs="+", metavar="NAME=RATIO", help="instead: conductances and their ratios")
+    parser.add_argument("--noise", type=float, default=0.0, metavar="MV", help="of V; of Ca_i 1e-6 mM a mV (default 0)")
+    parser.add_argument("--interval", type=int, default=1, metavar="MS", help="between samples: 1 or 2 (default 1)")
+
+
+def _example(given: argparse.Namespace) -> int:
+    """Write simulated observations, control and treatment, to begin with."""
+    out = checked_output(given.file, (".h5", ".hdf5"), "OBSERVATIONS.h5")
+    cell = find_model(given.model)()
+    ratios = assignments("--scale", given.scale) if given.scale else SCENARIOS[given.scenario]
+    check("--noise", given.noise, "mV", "0 or more", lambda x: x >= 0)
+    values = cell.parameters()
+    changed = cell.replace(**{n: x * values[n].value if n in values else x for n, x in ratios.items()})
+    for seed, (group, one) in enumerate({"control": cell, "treatment": changed}.items()):
+        noise = (given.noise, 1e-6 * given.noise)
+        simulated_observations(one, dt=given.interval, noise=noise, seed=seed, name=group).save(out, group)
+    print(f"wrote {out}")
+    return 0
+
+
+def _observed_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("observations", metavar="OBSERVATIONS.h5")
+    parser.add_argument("--network", metavar="FILE", help="of `train` (default: the model's own gates)")
+
+
+def _observed_cell(given: argparse.Namespace) -> AbstractCell:
+    cell = find_model(given.model)()
+    return cell if given.network is None else as_cell(load_network(given.network), cell)
+
+
+def _retrain_arguments(parser: argparse.ArgumentParser) -> None:
+    _observed_arguments(parser)
+    parser.add_argument("--group", default="treatment", help="the condition (default treatment)")
+    output_arguments(parser, "retrained.json", figure=False)
+
+
+def _retrain(given: argparse.Namespace) -> int:
+    """Fit how large each current is in one condition, relative to the model."""
+    out = checked_output(given.out or "retrained.json", (".json",))
+    found = retrain(_observed_cell(given), Observations.load(given.observations, given.group), progress=True)
+    rows = [("parameter", "gain", "sd")]
+    rows += [(n, f"{g:.3f}", f"{g * s:.3f}" if s else "not moved") for (n, g), s in _with_sd(found)]
+    print(f"{text_table(rows)}\n{_left(found)}")
+    _write(out, {"gain": found.gain, "log_sd": dict(zip(found.names, found.sd.tolist(), strict=True))})
+    return 0
+
+
+def _explain_arguments(parser: argparse.ArgumentParser) -> None:
+    _observed_arguments(parser)
+    parser.add_argument("--control", default="control", metavar="GROUP", help="default control")
+    parser.add_argument("--treatment", default="treatment", metavar="GROUP", help="default treatment")
+    output_arguments(parser, "explanation.json")
+
+
+def _explain(given: argparse.Namespace) -> int:
+    """Tell which currents the treatment changed, by how much, and what else it could have been."""
+    out = checked_output(given.out or "explanation.json", (".json",))
+    cell = _observed_cell(given)
+    control, treatment = (Observations.load(given.observations, g) for g in (given.control, given.treatment))
+    found = explain(cell, control, treatment, progress=True)
+    print(_table(found))
+    _write(
+        out,
+        {
+            "main": found.main,
+            "ratio": found.ratio,
+            "sd": found.sd,
+            "rms_V_mV": found.treatment.rms_V,
+            "rms_Ca_mM": found.treatment.rms_Ca,
+            "alone": [a._asdict() for a in found.alternatives],
+        },
+    )
+    save_figure(given, out, lambda: plot.hidden_states.explanation(found))
+    return 0
+
+
+def _table(found: Explanation) -> str:
+    rows = [("parameter", "treatment/control", "sd")]
+    for name, ratio in sorted(found.ratio.items(), key=lambda item: -abs(np.log(item[1]))):
+        if ratio != 1:
+            rows.append((name, f"{ratio:.3f}", f"{found.sd[name]:.3f}"))
+    unmoved = [name for name, ratio in found.ratio.items() if ratio == 1]
+    text = text_table(rows) if len(rows) > 1 else "no current changed"
+    alone = [("one current alone", "ratio", "V left, mV", "Ca_i left, mM")]
+    alone += [(a.name, f"{a.ratio:.3f}", f"{a.rms_V:.3f}", f"{a.rms_Ca:.2e}") for a in found.alternatives]
+    return f"{text}\nunchanged: {', '.join(unmoved) or 'none'}\n{_left(found.treatment)}\n\n{text_table(alone)}"
+
+
+def _with_sd(found: Retrained):
+    return zip(found.gain.items(), found.sd, strict=True)
+
+
+def _left(found: Retrained) -> str:
+    return f"left unexplained: {found.rms_V:.3f} mV of V, {found.rms_Ca:.2e} mM of Ca_i (root mean square)"
+
+
+def _write(out: Path, about: dict) -> None:
+    out.write_text(json.dumps(about, indent=2) + "\n")
+    print(f"wrote {out}")

@@ -1,0 +1,145 @@
+"""The gating recurrent cell: Hodgkin-Huxley gates whose steady states and time constants are learned."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from ..arguments import check, check_whole
+from ..cell import AbstractCell
+from ..relaxation import Relaxation
+
+
+class GatingCell(eqx.Module):
+    """Features -> steady states and time constants of gates; each step is the Rush-Larsen one.
+
+    h_inf = sigmoid(W x + b), rho = sigmoid(W' x + b'), h <- rho h + (1 - rho) h_inf, where rho = exp(-step/tau) over a
+    step of `step` ms (Iravanian S, "Discovery of the hidden state in ionic models", equations 2.4.1 to 2.4.4). As a
+    `Relaxation` the same gates take steps of any length: tau = -step / log rho (2.7.1).
+    """
+
+    steady: eqx.nn.Linear
+    rho: eqx.nn.Linear
+    step: float = eqx.field(static=True)
+
+    def __init__(self, features: int, gates: int, step: float, *, key: Key[Array, ""]):
+        check("step", step, "ms", "above 0", lambda x: x > 0)
+        one, other = jax.random.split(key)
+        self.steady = eqx.nn.Linear(features, gates, key=one)
+        self.rho = eqx.nn.Linear(features, gates, key=other)
+        self.step = step
+
+    def relaxations(self, x: Float[Array, " features"]) -> Relaxation:
+        """All gates at once: steady (gates,), rate (gates,) 1/ms."""
+        # -log sigmoid(z) = softplus(-z): no digits are lost where rho is near 0 or 1.
+        return Relaxation(jax.nn.sigmoid(self.steady(x)), rate=jax.nn.softplus(-self.rho(x)) / self.step)
+
+    def __call__(self, h: Float[Array, " gates"], x: Float[Array, " features"]) -> Float[Array, " gates"]:
+        """The gates one step of `step` ms later."""
+        return self.relaxations(x).at(h, self.step)
+
+
+class GatingNetwork(eqx.Module):
+    """Observables -> two dense layers -> `GatingCell`: the study's first sub-network, for the named gates of a cell."""
+
+    dense: eqx.nn.MLP
+    cell: GatingCell
+    centre: Float[np.ndarray, " observables"]
+    scale: Float[np.ndarray, " observables"]
+    gates: tuple[str, ...] = eqx.field(static=True)
+    observables: tuple[str, ...] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        gates: tuple[str, ...],
+        ranges: dict[str, tuple[float, float]],
+        *,
+        step: float = 0.05,
+        width: int = 30,
+        activation=jnp.tanh,
+        key: Key[Array, ""],
+    ):
+        """An untrained network.
+
+        Args:
+            gates: names of the states it steps.
+            ranges: observable -> (lowest, highest) value, which the first layer sees as -1 and 1.
+            step: ms, of which rho is the retention.
+            width: of both dense layers.
+            activation: of both.
+            key: of the initial weights.
+        """
+        check_whole("width", width, "units")
+        one, other = jax.random.split(key)
+        low, high = np.array(list(ranges.values()), float).T
+        self.dense = eqx.nn.MLP(
+            len(ranges), width, width, 1, activation=activation, final_activation=activation, key=one
+        )
+        self.cell = GatingCell(width, len(gates), step, key=other)
+        self.centre, self.scale = (low + high) / 2, (high - low) / 2
+        self.gates, self.observables = tuple(gates), tuple(ranges)
+
+    def relaxations(self, *observed: Float[Array, ""]) -> Relaxation:
+        """All gates at once under the observables, in their order and units: steady (gates,), rate (gates,) 1/ms."""
+        x = (jnp.stack(observed) - self.centre.astype(observed[0].dtype)) / self.scale.astype(observed[0].dtype)
+        return self.cell.relaxations(self.dense(x))
+
+    def follow(
+        self, h: Float[Array, " gates"], observed: Float[Array, "observables times"], dt: Float[Array, " times-1"]
+    ) -> Float[Array, "times gates"]:
+        """The hidden gates along recorded observables, from `h` on; dt in ms. Each step sees its middle."""
+        middle = (observed[:, 1:] + observed[:, :-1]) / 2
+        return follow(jax.vmap(self.relaxations)(*middle), h, dt)
+
+    def rest(self, *observed: Float[Array, ""]) -> Float[Array, " gates"]:
+        """Steady states under constant observables."""
+        return self.relaxations(*observed).steady
+
+
+def follow(
+    relaxations: Relaxation, h: Float[Array, " gates"], dt: Float[Array, " steps"]
+) -> Float[Array, "steps+1 gates"]:
+    """Gates after each of the steps (ms), whose relaxations are (steps, gates), from `h` on.
+
+    Gates do not act on each other, so all steps are found at once, by an associative scan.
+    """
+    kept = jnp.exp(-relaxations.rate * dt[:, None])
+    gained = ((1 - kept) * relaxations.steady).at[0].add(kept[0] * h)
+    _, after = jax.lax.associative_scan(lambda a, b: (a[0] * b[0], b[0] * a[1] + b[1]), (kept, gained))
+    return jnp.concatenate([h[None], after])
+
+
+class GateCurves(NamedTuple):
+    """Steady states and time constants against potential, of a network and of the cell it learned.
+
+    V: mV. learned, true: one `Relaxation` a gate, of arrays like V.
+    """
+
+    V: Float[np.ndarray, " voltages"]
+    learned: dict[str, Relaxation]
+    true: dict[str, Relaxation]
+
+
+def true_relaxations(cell: AbstractCell, gates: tuple[str, ...], V: Float[Array, " voltages"]) -> dict[str, Relaxation]:
+    """What the cell itself declares for gates of voltage alone; V in mV."""
+
+    def at(V):
+        rates = cell.rates(0.0, cell.initial_state()._replace(**{cell.potential: V}), 0.0)
+        return {name: getattr(rates, name) for name in gates}
+
+    return jax.vmap(at)(V)
+
+
+def gate_curves(network: GatingNetwork, cell: AbstractCell, V: Any = None) -> GateCurves:
+    """The learned curves beside the true ones at V (mV; default -100 to 60), other observables as at rest."""
+    V = jnp.linspace(-100.0, 60.0, 161) if V is None else jnp.asarray(V, float)
+    y = cell.initial_state()
+    dtype = network.cell.steady.weight.dtype
+    others = [jnp.asarray(getattr(y, name), dtype) for name in network.observables[1:]]
+    r = jax.vmap(lambda v: network.relaxations(v, *others))(V.astype(dtype))
+    r = jax.tree.map(lambda x: x.astype(V.dtype), r)
+    learned = {name: Relaxation(r.steady[:, k], rate=r.rate[:, k]) for k, name in enumerate(network.gates)}
+    return GateCurves(np.asarray(V), learned, true_relaxations(cell, network.gates, V))
