@@ -161,3 +161,8 @@ def test_paced_beats_are_those_of_one_long_run():
 def test_pacing_that_makes_no_sense_is_refused(options, said):
     with pytest.raises(ValueError, match=said):
         hs.paced_beats(CELL, **options)
+
+
+def test_a_cell_that_fails_is_named_with_its_cycle_length():
+    with pytest.raises(ValueError, match=r"no longer finite in beat 1 at cycle lengths of 300, 400 ms"):
+        hs.paced_beats(CELL.replace(g_Na=np.nan), [300.0, 400.0], duration=800.0)

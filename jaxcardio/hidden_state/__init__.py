@@ -22,3 +22,7 @@ from .paced import PacedBeats as PacedBeats
 from .paced import paced_beats as paced_beats
 from .retraining import Retrained as Retrained
 from .retraining import retrain as retrain
+from .two_part import TwoPartNetwork as TwoPartNetwork
+from .two_part import published_first_pass as published_first_pass
+from .two_part import published_network as published_network
+from .two_part import published_second_pass as published_second_pass

@@ -76,7 +76,7 @@ def paced_beats(
         y0: state at the beginning; default the cell's published one.
         progress: True for a bar on stderr, or a function of the fraction done.
 
-    ValueError: an argument out of its range.
+    ValueError: an argument out of its range; a cell whose states do not stay finite.
     """
     lengths = np.asarray(cycle_lengths, float)
     if lengths.ndim != 1 or not len(lengths) or not (lengths % 1 == 0).all() or lengths.min() < 50:
@@ -95,6 +95,12 @@ def paced_beats(
     for beat in range(counts.max()):
         ys = simulate(cell, stimulus, t1=longest, grid=grid, save_at=ts, solver=RushLarsen2(), y0=y).ys
         y = jax.tree.map(lambda x: x[np.arange(len(lengths)), ends], ys)
+        finite = np.all([np.isfinite(x) for x in y], 0)
+        if not finite.all():
+            failed = ", ".join(f"{length:g}" for length in lengths[~finite])
+            raise ValueError(
+                f"cell: its states are no longer finite in beat {beat + 1} at cycle lengths of {failed} ms"
+            )
         for k in np.flatnonzero((beat < counts) & (beat >= counts // 2)):
             kept[k].append(jax.tree.map(lambda x, k=k: np.asarray(x[k, : ends[k] + 1]), ys))
         report((beat + 1) / counts.max())
