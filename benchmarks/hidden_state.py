@@ -146,8 +146,7 @@ def scenario_rows(found, name, cell, learned, control, changed) -> None:
     kept = f"{len(errors)} of {len(rows)}"
     row(found, f"{name}: worst APD90 error where both follow", max(errors), 2.0, "ms", cycle_lengths=kept)
     second = min((a for a in told.alternatives if a.name != main_name), key=lambda a: a.cost)
-    best = next(a for a in told.alternatives if a.name == main_name)
-    more = {"ratio": round(second.ratio, 3), "times_the_cost": round(second.cost / best.cost, 1)}
+    more = {"ratio": round(second.ratio, 3), "times_the_cost": round(second.cost / told.treatment.cost, 1)}
     row(found, f"{name}: next best, {second.name}, leaves of V", second.rms_V, None, "mV", **more)
 
 

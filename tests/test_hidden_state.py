@@ -111,8 +111,9 @@ def test_the_learned_cell_is_an_ordinary_cell(learned):
     blocked = jc.pharmacology.block(cell, {"I_Kr": 0.5})
     np.testing.assert_allclose(blocked.parameters()["g_Kr"].value, 0.5 * CELL.g_Kr)
     cells = jc.population.sample(cell, n=3, seed=0, spread=0.2, parameters=["g_Kr"])
-    assert cells.population_size() == 3
     pulse = jc.protocols.PulseTrain(amplitude=-52.0, duration=1.0, period=1000.0, start=1.0)
+    runs = jc.population.simulate(cells, pulse, t1=20.0, dt=0.05, outputs=["V"])
+    assert runs.ys.V.shape == (3, 21)
     single = jc.astype(cell, jnp.float32)
     V = jc.simulate(single, pulse, t1=20.0, dt=0.05, solver=jc.RushLarsen2()).ys.V
     assert V.dtype == jnp.float32

@@ -13,7 +13,7 @@ from ..protocols import PulseTrain
 from ..simulate import simulate
 from ..solvers import RushLarsen2
 from .observations import Observations
-from .retraining import PULL, Problem, Retrained, minimise, retrain, retrained
+from .retraining import ALONE, PULL, Problem, Retrained, minimise, promising, retrain, retrained
 
 ALTERNATIVES = 3
 """How many other single currents are tried."""
@@ -92,26 +92,15 @@ def explain(
     log_ratio = after.log_gain - before.log_gain
     tried = [int(np.argmax(np.abs(log_ratio)))] if log_ratio.any() else []
     start = np.concatenate([before.log_gain, np.zeros(problem.unknowns - len(before.names))])
-    tried += [k for k in _promising(problem, start) if k not in tried][:alternatives]
+    tried += [k for k in promising(problem, start) if k not in tried][:alternatives]
     found = []
     for i, k in enumerate(tried):
-        x, cost, _ = minimise(problem, start, free=[k], iterations=15)
+        x, cost, _ = minimise(problem, start, free=[k], iterations=ALONE)
         left = np.concatenate([p - o for p, o in zip(problem.predicted(x), problem.observed, strict=True)])
         rms_V, rms_Ca = np.sqrt(np.mean(left**2, 0)).tolist()
         found.append(Alternative(before.names[k], float(np.exp(x[k] - before.log_gain[k])), cost, rms_V, rms_Ca))
         report(0.7 + 0.3 * (i + 1) / len(tried))
     return Explanation(before, after, tuple(found[:1] + sorted(found[1:], key=lambda a: a.cost)))
-
-
-def _promising(problem: Problem, x) -> list[int]:
-    """Gains by how much each alone, with the slow states, would lower the cost of a linear problem; best first."""
-    residual, J = problem.linear(x)
-    n = len(problem.names)
-    slow = J[:, n:]
-    projector, *_ = np.linalg.lstsq(slow, np.column_stack([J[:, :n], residual]), rcond=None)
-    apart = np.column_stack([J[:, :n], residual]) - slow @ projector
-    score = (apart[:, :n].T @ apart[:, n]) ** 2 / np.maximum(np.sum(apart[:, :n] ** 2, 0), 1e-12)
-    return np.argsort(score)[::-1].tolist()
 
 
 def currents_on_common_waveform(

@@ -1,5 +1,6 @@
 """The gating recurrent cell: Hodgkin-Huxley gates whose steady states and time constants are learned."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -45,12 +46,13 @@ class GatingCell(eqx.Module):
 class GatingNetwork(eqx.Module):
     """Observables -> two dense layers -> `GatingCell`: the study's first sub-network, for the named gates of a cell."""
 
-    dense: eqx.nn.MLP
+    dense: tuple[eqx.nn.Linear, eqx.nn.Linear]
     cell: GatingCell
     centre: Float[np.ndarray, " observables"]
     scale: Float[np.ndarray, " observables"]
     gates: tuple[str, ...] = eqx.field(static=True)
     observables: tuple[str, ...] = eqx.field(static=True)
+    activation: Callable[[Array], Array] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -59,7 +61,7 @@ class GatingNetwork(eqx.Module):
         *,
         step: float = 0.05,
         width: int = 30,
-        activation=jnp.tanh,
+        activation: Callable[[Array], Array] = jnp.tanh,
         key: Key[Array, ""],
     ):
         """An untrained network.
@@ -73,19 +75,20 @@ class GatingNetwork(eqx.Module):
             key: of the initial weights.
         """
         check_whole("width", width, "units")
-        one, other = jax.random.split(key)
+        one, two, three = jax.random.split(key, 3)
         low, high = np.array(list(ranges.values()), float).T
-        self.dense = eqx.nn.MLP(
-            len(ranges), width, width, 1, activation=activation, final_activation=activation, key=one
-        )
-        self.cell = GatingCell(width, len(gates), step, key=other)
+        self.dense = eqx.nn.Linear(len(ranges), width, key=one), eqx.nn.Linear(width, width, key=two)
+        self.activation = activation
+        self.cell = GatingCell(width, len(gates), step, key=three)
         self.centre, self.scale = (low + high) / 2, (high - low) / 2
         self.gates, self.observables = tuple(gates), tuple(ranges)
 
     def relaxations(self, *observed: Float[Array, ""]) -> Relaxation:
         """All gates at once under the observables, in their order and units: steady (gates,), rate (gates,) 1/ms."""
         x = (jnp.stack(observed) - self.centre.astype(observed[0].dtype)) / self.scale.astype(observed[0].dtype)
-        return self.cell.relaxations(self.dense(x))
+        for layer in self.dense:
+            x = self.activation(layer(x))
+        return self.cell.relaxations(x)
 
     def follow(
         self, h: Float[Array, " gates"], observed: Float[Array, "observables times"], dt: Float[Array, " times-1"]

@@ -19,7 +19,7 @@ def save_network(path: str | Path, network: GatingNetwork) -> None:
         "format": FORMAT,
         "gates": network.gates,
         "ranges": dict(zip(network.observables, ((float(a), float(b)) for a, b in ranges), strict=True)),
-        "width": network.dense.width_size,
+        "width": network.dense[0].out_features,
         "step": network.cell.step,
     }
     partial = Path(path).with_name(f"{Path(path).name}.part")

@@ -38,6 +38,8 @@ SLOW_SD = 0.2
 """Prior deviation of the log of a slow state about that of the paced model."""
 SETTLING = 20_000.0
 """ms for which the model is paced to find it."""
+TRIED, ALONE = 3, 15
+"""Single currents that are tried as a beginning (a large change has other minima nearer), and iterations of each."""
 MOVED = 0.02
 """A gain whose log is smaller than this has not moved."""
 
@@ -276,14 +278,34 @@ def retrained(
     n = len(problem.names)
     towards = np.zeros(n) if reference is None else reference.log_gain
     report = progress_bar("retraining", 100, "%") if progress is True else progress or (lambda done: None)
-    x = np.concatenate([towards, np.zeros(problem.unknowns - n)])
-    pulled, _, _ = minimise(
-        problem, x, towards=towards, pull=pull * len(problem.sweeps), report=lambda done: report(0.7 * done)
-    )
+    begin = np.concatenate([towards, np.zeros(problem.unknowns - n)])
+    singles = [minimise(problem, begin, free=[k], iterations=ALONE) for k in promising(problem, begin)[:TRIED]]
+    report(0.3)
+    fits = []
+    for i, start in enumerate((begin, min(singles, key=lambda single: single[1])[0])):
+        x, cost, _ = minimise(
+            problem,
+            start,
+            towards=towards,
+            pull=pull * len(problem.sweeps),
+            report=lambda done, i=i: report(0.3 + 0.25 * (i + done)),
+        )
+        fits.append((cost + pull * len(problem.sweeps) * float(np.abs(x[:n] - towards).sum()), x))
+    pulled = min(fits, key=lambda fit: fit[0])[1]
     moved = np.flatnonzero(np.abs(pulled[:n] - towards) > MOVED).tolist()
     pulled[:n] = np.where(np.isin(np.arange(n), moved), pulled[:n], towards)
-    x, cost, H = minimise(problem, pulled, free=moved, report=lambda done: report(0.7 + 0.3 * done))
+    x, cost, H = minimise(problem, pulled, free=moved, report=lambda done: report(0.8 + 0.2 * done))
     return _summary(problem, x, cost, H, moved)
+
+
+def promising(problem: Problem, x: Float[np.ndarray, " unknowns"]) -> list[int]:
+    """Gains by how much each alone, with the slow states, would lower the cost of a linear problem; best first."""
+    residual, J = problem.linear(x)
+    n = len(problem.names)
+    slow, wanted = J[:, n:], np.column_stack([J[:, :n], residual])
+    apart = wanted - slow @ np.linalg.lstsq(slow, wanted, rcond=None)[0]
+    score = (apart[:, :n].T @ apart[:, n]) ** 2 / np.maximum(np.sum(apart[:, :n] ** 2, 0), 1e-12)
+    return np.argsort(score)[::-1].tolist()
 
 
 def _summary(problem: Problem, x, cost: float, H, moved) -> Retrained:

@@ -72,7 +72,7 @@ def simulate(
     def run(start: int) -> Any:
         """One chunk; the last is filled up with copies of the last cell, so that one compiled program serves all."""
         index = np.minimum(np.arange(start, start + batch), n - 1)
-        some = spread(member(cells, index), devices)
+        some = spread(member(cells, index), devices, cells.population_axes())
         begin = spread(jax.tree.map(lambda x: x[index] if np.ndim(x) else x, y0), devices)
         trace = simulate_one(some, protocol, t1=t1, y0=begin, **options)
         about.setdefault("ts", trace.ts)
@@ -102,11 +102,21 @@ def member(cells: AbstractCell, index) -> AbstractCell:
     return jax.tree.map(lambda axis, x: x if axis is None else x[index], axes, cells, is_leaf=lambda x: x is None)
 
 
-def spread(tree: Any, devices: Sequence[Any]) -> Any:
-    """The arrays of a population, or of its states, divided over devices along their leading axis; scalars on each."""
+def spread(tree: Any, devices: Sequence[Any], axes: Any = None) -> Any:
+    """The arrays of a population, or of its states, divided over devices along their leading axis; all else on each.
+
+    `axes`, of the same structure, is 0 for what is divided and None for what is not (as weights of a network in the
+    cells are not); without it, arrays of one dimension are.
+    """
     mesh = Mesh(np.array(devices), ("cells",))
     along, whole = NamedSharding(mesh, PartitionSpec("cells")), NamedSharding(mesh, PartitionSpec())
-    return jax.tree.map(lambda x: jax.device_put(x, along if np.ndim(x) == 1 else whole), tree)
+    if axes is None:
+        axes = jax.tree.map(lambda x: 0 if np.ndim(x) == 1 else None, tree)
+
+    def put(axis, x):
+        return jax.device_put(x, whole if axis is None else along)
+
+    return jax.tree.map(put, axes, tree, is_leaf=lambda x: x is None)
 
 
 def _checked_devices(devices) -> list[Any]:
