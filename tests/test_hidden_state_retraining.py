@@ -10,7 +10,7 @@ import pytest
 from jaxcardio import hidden_state as hs
 from jaxcardio.__main__ import main
 from jaxcardio.hidden_state.retraining import _lasso
-from jaxcardio.models import TenTusscher2004
+from jaxcardio.models import Skibsbye2016, TenTusscher2004
 
 CELL = TenTusscher2004()
 
@@ -46,6 +46,11 @@ V = sweep().V
 def test_bad_observations_are_refused_by_name(changes, said):
     with pytest.raises(ValueError, match=said):
         sweep(**changes)
+
+
+def test_a_cell_without_the_observed_calcium_is_refused():
+    with pytest.raises(ValueError, match="Skibsbye2016 has no state 'Ca_i' to observe"):
+        hs.retrain(Skibsbye2016(), hs.Observations((sweep(),)))
 
 
 def test_sweeps_of_one_condition_are_recorded_alike():

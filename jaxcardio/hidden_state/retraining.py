@@ -77,6 +77,9 @@ class Problem:
 
     def __init__(self, cell: AbstractCell, observations: Observations, names: Sequence[str], **steps):
         self.cell, self.names, self.sweeps = cell, tuple(names), observations.sweeps
+        fields: tuple[str, ...] = type(cell.initial_state())._fields
+        if "Ca_i" not in fields:
+            raise ValueError(f"cell: {type(cell).__name__} has no state 'Ca_i' to observe; it has {', '.join(fields)}")
         dt, onset = self.sweeps[0].dt, self.sweeps[0].onset
         longest = max(s.cycle_length for s in self.sweeps)
         self.pulse = PulseTrain(amplitude=-52.0, duration=1.0, period=1e6, start=onset)
