@@ -43,9 +43,10 @@ def test_jvp_vjp_and_central_differences_agree(how):
 
 @pytest.mark.parametrize(
     ("solver", "rtol"),
-    [(jc.RushLarsen2(), 1e-6), pytest.param(diffrax.Kvaerno3(), 1e-8, marks=pytest.mark.slow)],
+    [(jc.RushLarsen2(), 1e-6), (diffrax.Kvaerno3(), 1e-8)],
     ids=["RushLarsen2", "Kvaerno3"],
 )
+@pytest.mark.slow
 def test_adaptive_runs_differentiate_both_ways(solver, rtol):
     """Through the step-size controller, and to the derivative that a fine fixed-step run has."""
 

@@ -42,6 +42,7 @@ def test_the_network_steps_its_gates_as_its_gating_cell_does(data):
         np.testing.assert_allclose(gates[k], h, atol=1e-6)
 
 
+@pytest.mark.slow  # three trainings
 def test_the_passes_of_the_study_lower_what_they_lower_and_the_second_touches_the_gating_layer_alone(data):
     small: Any = dict(epochs=3, batches=10, batch=8)
     first = hs.published_first_pass(CELL, data, **small)

@@ -132,6 +132,7 @@ def test_dense_output_is_the_steps_own_formula():
     assert float(solution.evaluate(t0 + 0.3).V) == pytest.approx(float(solution.ys.V[3]), abs=1e-9)
 
 
+@pytest.mark.slow  # compiles an adaptive run for each tolerance
 def test_adaptive_error_falls_with_the_tolerance():
     """Kernik, spontaneous, 10 s: monotone over three decades, at most 1 mV (0.03 ms of timing) at the default."""
     cell = CASES["kernik"].cell
