@@ -2,7 +2,7 @@
 
     python benchmarks/hidden_state.py [--quick] [--out DIR]
 
-Prints every row beside its bar and writes `results/hidden_state.json`.
+Prints every row beside its bar and writes `results/hidden_state.json`, part by part.
 
 - First pass: the network's cell ("neural ODE") is paced from the published initial state at every cycle length, as the
   model is, and compared over the last beat. Capture is of all beats of the second half of 20 s. At the shortest cycle
@@ -17,14 +17,13 @@ Prints every row beside its bar and writes `results/hidden_state.json`.
 """
 
 import argparse
-import datetime
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from common import RESULTS, machine, write_json
 
 import jaxcardio as jc
 from jaxcardio import hidden_state as hs
@@ -47,14 +46,11 @@ CAPTURED = 0.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few cycle lengths, one scenario")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     cell = jc.models.TenTusscher2004()
     lengths = np.array([400.0, 800.0]) if given.quick else hs.CYCLE_LENGTHS
-    found: dict[str, Any] = {
-        "benchmark": "hidden_state", "quick": given.quick, "measured": datetime.datetime.now(datetime.UTC).isoformat(),
-        "jax": jax.__version__, "rows": [],
-    }  # fmt: skip
+    found: dict[str, Any] = {"benchmark": "hidden_state", "quick": given.quick, "machine": machine(), "rows": []}
     began = time.perf_counter()
     true = hs.paced_beats(cell, lengths)
     row(found, "data of the cycle lengths", time.perf_counter() - began, 120, "s")
@@ -63,15 +59,17 @@ def main() -> None:
     row(found, "first pass, training", time.perf_counter() - began, 120, "s")
     learned = hs.as_cell(network, cell)
     first_pass_rows(found, true, hs.paced_beats(learned, lengths), cell, learned)
+    write_json(given.out / "hidden_state.json", found)
     scenarios = dict(list(SCENARIOS.items())[2:3]) if given.quick else SCENARIOS
     control = hs.simulated_observations(cell)
     for name, changed in scenarios.items():
         scenario_rows(found, name, cell, learned, control, changed)
+        write_json(given.out / "hidden_state.json", found)
     if not given.quick:
         robustness_rows(found, cell, learned)
+        write_json(given.out / "hidden_state.json", found)
         published_rows(found, cell, true)
-    given.out.mkdir(exist_ok=True)
-    (given.out / "hidden_state.json").write_text(json.dumps(found, indent=1) + "\n")
+        write_json(given.out / "hidden_state.json", found)
 
 
 def row(found: dict[str, Any], what: str, value: float, bar: float | None, unit: str, **more: Any) -> None:

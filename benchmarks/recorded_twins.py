@@ -33,7 +33,7 @@ from jaxtyping import Float
 
 import jaxcardio as jc
 from jaxcardio.biomarkers import action_potentials_from
-from jaxcardio.cell import AbstractCell, Scalar, parameter
+from jaxcardio.cell import AbstractCell, AbstractWrappedCell, Scalar, parameter
 from jaxcardio.twin import recorded_cells as rc
 from jaxcardio.twin.refine import NEAR as CONVERGED
 from jaxcardio.twin.twin import LEVEL, MISFIT
@@ -93,29 +93,11 @@ def load_cell(path: Path, name: str, settings: Sequence[str] = tuple(SETTINGS)) 
     return RecordedCell(name, recordings, float(tests[:, 0].mean()), tests, before, spontaneous, published)
 
 
-class SealedCell(AbstractCell):
+class SealedCell(AbstractWrappedCell):
     """A cell with a leak through the seal of its pipette, without a clamp."""
 
     cell: AbstractCell
     g_leak: Scalar = parameter(0.0, "nS/pF", "conductance of the seal; reverses at 0 mV")
-
-    @property
-    def units(self):  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.cell.units
-
-    @property
-    def conductances(self):  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.cell.conductances
-
-    @property
-    def potential(self):  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.cell.potential
-
-    def initial_state(self):
-        return self.cell.initial_state()
-
-    def currents(self, y):
-        return self.cell.currents(y)
 
     def rates(self, t, y, i_stim):
         return self.cell.rates(t, y, i_stim + self.g_leak * getattr(y, self.potential))

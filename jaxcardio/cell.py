@@ -132,11 +132,10 @@ class AbstractCell(eqx.Module):
         return next(iter(lengths.values()), None)
 
 
-class HeldCell(AbstractCell):
-    """A cell some of whose states stay at their initial value; made by `hold`."""
+class AbstractWrappedCell(AbstractCell):
+    """A cell that is another one but for its rates."""
 
-    cell: AbstractCell
-    held: tuple[str, ...] = eqx.field(static=True)
+    cell: eqx.AbstractVar[AbstractCell]
 
     @property
     def units(self):  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -155,6 +154,13 @@ class HeldCell(AbstractCell):
 
     def currents(self, y):
         return self.cell.currents(y)
+
+
+class HeldCell(AbstractWrappedCell):
+    """A cell some of whose states stay at their initial value; made by `hold`."""
+
+    cell: AbstractCell
+    held: tuple[str, ...] = eqx.field(static=True)
 
     def rates(self, t, y, i_stim):
         still = {name: jnp.zeros_like(getattr(y, name)) for name in self.held}

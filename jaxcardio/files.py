@@ -1,8 +1,11 @@
-"""Reading our HDF5 files, and saying clearly what is wrong with those that are not."""
+"""Our files of results and of networks, and saying clearly what is wrong with those that are not."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
+import equinox as eqx
 import h5py
 
 Read = TypeVar("Read")
@@ -25,3 +28,29 @@ def read_hdf5(path, what: str, version: int, read: Callable[[h5py.File, dict[str
         raise ValueError(f"path = {path}: no such file") from None
     except (OSError, KeyError) as error:
         raise ValueError(f"path = {path}: not a whole HDF5 file of a {what} ({error})") from None
+
+
+def write_network(path: str | Path, what: str, about: dict[str, Any], network: Any) -> None:
+    """Writes a network, whole or not at all: a line of JSON, `what` it is and what is `about` it, then its leaves."""
+    partial = Path(path).with_name(f"{Path(path).name}.part")
+    with open(partial, "wb") as file:
+        file.write((json.dumps({"format": what} | about) + "\n").encode())
+        eqx.tree_serialise_leaves(file, network)
+    partial.replace(path)
+
+
+def read_network(path: str | Path, what: str, like: Callable[[dict[str, Any]], Read]) -> tuple[dict[str, Any], Read]:
+    """The line and the network of a file of `write_network`; like(line) is a network of the same structure.
+
+    A missing, truncated or foreign file is a ValueError that names the path.
+    """
+    try:
+        with open(path, "rb") as file:
+            about = json.loads(file.readline())
+            if about["format"] != what:
+                raise ValueError(f"another format, {about['format']!r}")
+            return about, eqx.tree_deserialise_leaves(file, like(about))
+    except FileNotFoundError:
+        raise ValueError(f"path = {path}: no such file") from None
+    except Exception as error:
+        raise ValueError(f"path = {path}: not a whole {what} ({error})") from None

@@ -90,6 +90,12 @@ def test_a_network_in_a_file_is_the_same_network(learned, tmp_path):
     V = jnp.linspace(-90.0, 40.0, 7, dtype=jnp.float32)
     found = [jax.vmap(n.relaxations)(V) for n in (read, learned.network)]
     assert eqx.tree_equal(*found)
+    other = untrained(activation="relu", width=7, step=1.0)
+    hs.save_network(tmp_path / "other.net", other)
+    again = hs.load_network(tmp_path / "other.net").relaxations(V[0])
+    np.testing.assert_allclose(again.rate, other.relaxations(jnp.asarray(-90.0)).rate, rtol=1e-4)
+    with pytest.raises(ValueError, match="activation = 'sin'; allowed: tanh, relu"):
+        untrained(activation="sin")
     (tmp_path / "cut.net").write_bytes((tmp_path / "gates.net").read_bytes()[:200])
     for path, said in (("cut.net", "not a whole"), ("none.net", "no such file")):
         with pytest.raises(ValueError, match=said):

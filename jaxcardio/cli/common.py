@@ -59,6 +59,18 @@ def _fold(name: str) -> str:
     return name.casefold().replace("-", "").replace("_", "").replace(" ", "")
 
 
+def add_jobs(
+    parser: argparse.ArgumentParser, **jobs: tuple[Callable[[argparse.ArgumentParser], None], Callable]
+) -> None:
+    """The jobs of a verb, by name: what adds a job's arguments, and what runs it, whose docstring is its help."""
+    several = parser.add_subparsers(title="jobs", dest="job", required=True, metavar="JOB")
+    for name, (arguments_of, run_job) in jobs.items():
+        what = (run_job.__doc__ or "").strip()
+        own = several.add_parser(name, help=what.splitlines()[0].replace("%", "%%"), description=what)
+        arguments_of(own)
+        own.set_defaults(run_job=run_job)
+
+
 def model_arguments(parser: argparse.ArgumentParser) -> None:
     _cell_arguments(parser)
     parser.add_argument("--float32", action="store_true", help="compute in single precision (default: double)")

@@ -33,32 +33,32 @@ from ..hidden_state import (
     save_network,
     simulated_observations,
 )
-from .common import assignments, checked_output, find_model, output_arguments, save_figure, text_table
+from .common import add_jobs, assignments, checked_output, find_model, output_arguments, save_figure, text_table
 
 SCENARIOS = {"long-qt": {"g_Kr": 0.5}, "short-qt": {"g_CaL": 0.5}, "ito": {"g_to": 3.0}}
 """The three of the study, for ten Tusscher 2004: what each conductance is multiplied by."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    jobs = parser.add_subparsers(title="jobs", dest="job", required=True, metavar="JOB")
-    for job, arguments_of, run_job in (
-        ("train", _train_arguments, _train),
-        ("example", _example_arguments, _example),
-        ("retrain", _retrain_arguments, _retrain),
-        ("explain", _explain_arguments, _explain),
-    ):
-        what = (run_job.__doc__ or "").strip()
-        own = jobs.add_parser(job, help=what.splitlines()[0], description=what)
-        own.add_argument("--model", default="TenTusscher2004", help="what is learned (default TenTusscher2004)")
-        arguments_of(own)
-        own.set_defaults(run_job=run_job)
+    add_jobs(
+        parser,
+        train=(_train_arguments, _train),
+        example=(_example_arguments, _example),
+        retrain=(_retrain_arguments, _retrain),
+        explain=(_explain_arguments, _explain),
+    )
 
 
 def run(given: argparse.Namespace) -> int:
     return given.run_job(given)
 
 
+def _model_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="TenTusscher2004", help="what is learned (default TenTusscher2004)")
+
+
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    _model_argument(parser)
     parser.add_argument("--steps", type=int, default=12_000, help="of training (default 12000)")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights (default 0)")
     output_arguments(parser, "gates.net", figure=False)
@@ -81,6 +81,7 @@ def _train(given: argparse.Namespace) -> int:
 
 
 def _example_arguments(parser: argparse.ArgumentParser) -> None:
+    _model_argument(parser)
     parser.add_argument("file", metavar="OBSERVATIONS.h5")
     parser.add_argument("--scenario", choices=SCENARIOS, default="long-qt", help="of the study (default long-qt)")
     parser.add_argument("--scale", nargs="+", metavar="NAME=RATIO", help="instead: conductances and their ratios")
@@ -104,6 +105,7 @@ def _example(given: argparse.Namespace) -> int:
 
 
 def _observed_arguments(parser: argparse.ArgumentParser) -> None:
+    _model_argument(parser)
     parser.add_argument("observations", metavar="OBSERVATIONS.h5")
     parser.add_argument("--network", metavar="FILE", help="of `train` (default: the model's own gates)")
 

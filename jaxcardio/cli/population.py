@@ -30,6 +30,7 @@ from ..trace import FORMAT as TRACE
 from ..trace import Trace
 from .common import (
     USUAL,
+    add_jobs,
     checked_output,
     find_model,
     length_of,
@@ -47,16 +48,12 @@ FORMAT_VERSION = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    jobs = parser.add_subparsers(title="jobs", dest="job", required=True, metavar="JOB")
-    for job, arguments_of, run_job in (
-        ("simulate", _simulate_arguments, _simulate),
-        ("screen", _screen_arguments, _screen),
-        ("plot", _plot_arguments, _plot),
-    ):
-        what = (run_job.__doc__ or "").strip()
-        own = jobs.add_parser(job, help=what.splitlines()[0].replace("%", "%%"), description=what)
-        arguments_of(own)
-        own.set_defaults(run_job=run_job)
+    add_jobs(
+        parser,
+        simulate=(_simulate_arguments, _simulate),
+        screen=(_screen_arguments, _screen),
+        plot=(_plot_arguments, _plot),
+    )
 
 
 def run(given: argparse.Namespace) -> int:

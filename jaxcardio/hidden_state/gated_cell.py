@@ -3,34 +3,16 @@
 import equinox as eqx
 import jax
 
-from ..cell import AbstractCell
+from ..cell import AbstractCell, AbstractWrappedCell
 from ..relaxation import Relaxation
 from .gating import GatingNetwork
 
 
-class GatedCell(AbstractCell):
+class GatedCell(AbstractWrappedCell):
     """A cell with some of its gates from a network, all else as it was; made by `as_cell`."""
 
     cell: AbstractCell
     network: GatingNetwork
-
-    @property
-    def units(self):  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.cell.units
-
-    @property
-    def conductances(self):  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.cell.conductances
-
-    @property
-    def potential(self):  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.cell.potential
-
-    def initial_state(self):
-        return self.cell.initial_state()
-
-    def currents(self, y):
-        return self.cell.currents(y)
 
     def rates(self, t, y, i_stim):
         r = self.network.relaxations(*(getattr(y, name) for name in self.network.observables))

@@ -1,6 +1,5 @@
 """The gating recurrent cell: Hodgkin-Huxley gates whose steady states and time constants are learned."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -12,6 +11,8 @@ from jaxtyping import Array, Float, Key
 from ..arguments import check, check_whole
 from ..cell import AbstractCell
 from ..relaxation import Relaxation
+
+ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
 class GatingCell(eqx.Module):
@@ -52,7 +53,7 @@ class GatingNetwork(eqx.Module):
     scale: Float[np.ndarray, " observables"]
     gates: tuple[str, ...] = eqx.field(static=True)
     observables: tuple[str, ...] = eqx.field(static=True)
-    activation: Callable[[Array], Array] = eqx.field(static=True)
+    activation: str = eqx.field(static=True)
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class GatingNetwork(eqx.Module):
         *,
         step: float = 0.05,
         width: int = 30,
-        activation: Callable[[Array], Array] = jnp.tanh,
+        activation: str = "tanh",
         key: Key[Array, ""],
     ):
         """An untrained network.
@@ -71,10 +72,12 @@ class GatingNetwork(eqx.Module):
             ranges: observable -> (lowest, highest) value, which the first layer sees as -1 and 1.
             step: ms, of which rho is the retention.
             width: of both dense layers.
-            activation: of both.
+            activation: of both; a key of `ACTIVATIONS`.
             key: of the initial weights.
         """
         check_whole("width", width, "units")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation = {activation!r}; allowed: {', '.join(ACTIVATIONS)}")
         one, two, three = jax.random.split(key, 3)
         low, high = np.array(list(ranges.values()), float).T
         self.dense = eqx.nn.Linear(len(ranges), width, key=one), eqx.nn.Linear(width, width, key=two)
@@ -87,7 +90,7 @@ class GatingNetwork(eqx.Module):
         """All gates at once under the observables, in their order and units: steady (gates,), rate (gates,) 1/ms."""
         x = (jnp.stack(observed) - self.centre.astype(observed[0].dtype)) / self.scale.astype(observed[0].dtype)
         for layer in self.dense:
-            x = self.activation(layer(x))
+            x = ACTIVATIONS[self.activation](layer(x))
         return self.cell.relaxations(x)
 
     def follow(

@@ -1,50 +1,41 @@
-"""A trained gating network in a file: a line of JSON, then its leaves."""
+"""A trained gating network in a file."""
 
-import json
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ..files import read_network, write_network
 from .gating import GatingNetwork
 
 FORMAT = "jaxcardio gating network 1"
 
 
 def save_network(path: str | Path, network: GatingNetwork) -> None:
-    """Writes the network, whole or not at all."""
-    ranges = zip(network.centre - network.scale, network.centre + network.scale, strict=True)
+    """Writes a gating network, of `first_pass` or of a `TwoPartNetwork`, whole or not at all."""
+    ends = zip((network.centre - network.scale).tolist(), (network.centre + network.scale).tolist(), strict=True)
     about = {
-        "format": FORMAT,
         "gates": network.gates,
-        "ranges": dict(zip(network.observables, ((float(a), float(b)) for a, b in ranges), strict=True)),
+        "ranges": dict(zip(network.observables, ends, strict=True)),
         "width": network.dense[0].out_features,
         "step": network.cell.step,
+        "activation": network.activation,
     }
-    partial = Path(path).with_name(f"{Path(path).name}.part")
-    with open(partial, "wb") as file:
-        file.write((json.dumps(about) + "\n").encode())
-        eqx.tree_serialise_leaves(file, _float32(network))
-    partial.replace(path)
+    write_network(path, FORMAT, about, _float32(network))
 
 
 def load_network(path: str | Path) -> GatingNetwork:
     """Reads what `save_network` wrote; anything else is a ValueError that names the path."""
-    try:
-        with open(path, "rb") as file:
-            about = json.loads(file.readline())
-            if about["format"] != FORMAT:
-                raise ValueError(f"another format, {about['format']!r}")
-            ranges = {name: tuple(ends) for name, ends in about["ranges"].items()}
-            like = GatingNetwork(
-                tuple(about["gates"]), ranges, step=about["step"], width=about["width"], key=jax.random.key(0)
-            )
-            return eqx.tree_deserialise_leaves(file, _float32(like))
-    except FileNotFoundError:
-        raise ValueError(f"path = {path}: no such file") from None
-    except Exception as error:
-        raise ValueError(f"path = {path}: not a whole {FORMAT} ({error})") from None
+    return read_network(path, FORMAT, _empty)[1]
+
+
+def _empty(about: dict[str, Any]) -> GatingNetwork:
+    """A network of the same structure, to be filled."""
+    ranges = {name: tuple(ends) for name, ends in about["ranges"].items()}
+    options = {name: about[name] for name in ("step", "width", "activation")}
+    return _float32(GatingNetwork(tuple(about["gates"]), ranges, key=jax.random.key(0), **options))
 
 
 def _float32(network: GatingNetwork) -> GatingNetwork:

@@ -123,7 +123,7 @@ def published_network(cell: AbstractCell, data: PacedBeats, *, width: int = 30, 
     low, high = every.min(0), every.max(0)
     one, two = jax.random.split(jax.random.key(seed))
     ranges = {n: (float(low[others.index(n)]), float(high[others.index(n)])) for n in OBSERVABLES}
-    gating = GatingNetwork(gates, ranges, step=STEP, width=width, activation=jax.nn.relu, key=one)
+    gating = GatingNetwork(gates, ranges, step=STEP, width=width, activation="relu", key=one)
     gating = jax.tree.map(lambda x: x.astype(jnp.float32) if eqx.is_array(x) else x, gating)
     remainder = Remainder(len(gates), len(others), width, key=two)
     return TwoPartNetwork(gating, remainder, low, high, others)

@@ -1,7 +1,6 @@
 """Networks that read the parameters of a cell off its voltage-clamp recording: the published one, and a better one."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from ..arguments import check, check_whole
+from ..files import read_network, write_network
 from ..population import Uniform
 from ..training import fit
 from .experiment import Experiment
@@ -248,7 +248,6 @@ def save_network(path: str | Path, trained: Trained) -> None:
     """Writes a trained network: a line of JSON, then its leaves."""
     mlp = trained.network.mlp
     about = {
-        "format": FORMAT,
         "settings": trained.settings,
         "names": trained.names,
         "shape": (trained.network.front.mean.shape[0], mlp.in_size, mlp.width_size, mlp.depth),
@@ -258,25 +257,12 @@ def save_network(path: str | Path, trained: Trained) -> None:
         "training": trained.training.tolist(),
         "validation": trained.validation.tolist(),
     }
-    partial_file = Path(path).with_name(f"{Path(path).name}.part")
-    with open(partial_file, "wb") as file:
-        file.write((json.dumps(about) + "\n").encode())
-        eqx.tree_serialise_leaves(file, trained.network)
-    partial_file.replace(path)
+    write_network(path, FORMAT, about, trained.network)
 
 
 def load_network(path: str | Path) -> Trained:
     """Reads what `save_network` wrote; anything else is a ValueError that names the path."""
-    try:
-        with open(path, "rb") as file:
-            about = json.loads(file.readline())
-            if about["format"] != FORMAT:
-                raise ValueError(f"another format, {about['format']!r}")
-            network = eqx.tree_deserialise_leaves(file, _empty(about))
-    except FileNotFoundError:
-        raise ValueError(f"path = {path}: no such file") from None
-    except Exception as error:
-        raise ValueError(f"path = {path}: not a whole {FORMAT} ({error})") from None
+    about, network = read_network(path, FORMAT, _empty)
     series = {k: np.asarray(about[k]) for k in ("test_error", "training", "validation")}
     return Trained(network, tuple(about["names"]), test_mse=about["test_mse"], settings=about["settings"], **series)
 
