@@ -9,6 +9,8 @@ from .style import COLOURS, INK, empty_figure, house_style, legend
 
 SHOWN = ("I_Na", "I_CaL", "I_Kr", "I_Ks", "I_to", "I_K1")
 """Currents on the common waveform, where a cell has them."""
+BRIEF = ("I_Na", "I_to")
+"""Those that are over in the first milliseconds."""
 
 
 def gate_curves(curves: GateCurves) -> Any:
@@ -44,6 +46,8 @@ def explanation(found: Explanation) -> Any:
             ax.plot(ts, getattr(after, name), "--", color=COLOURS[1])
             ax.set_title(f"{name[0]}$_{{{name[2:]}}}$")
             ax.set_xlabel("ms")
+            if name in BRIEF:
+                ax.set_xlim(5, 45)
         figure.axes[2].set_ylabel("pA/pF, one waveform")
         _ratios(found, figure.add_subplot(grid[2, :]))
     return figure
