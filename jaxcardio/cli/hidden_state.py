@@ -86,7 +86,7 @@ def _example_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenario", choices=SCENARIOS, default="long-qt", help="of the study (default long-qt)")
     parser.add_argument("--scale", nargs="+", metavar="NAME=RATIO", help="instead: conductances and their ratios")
     parser.add_argument("--noise", type=float, default=0.0, metavar="MV", help="of V; of Ca_i 1e-6 mM a mV (default 0)")
-    parser.add_argument("--interval", type=int, default=1, metavar="MS", help="between samples: 1 or 2 (default 1)")
+    parser.add_argument("--interval", type=int, choices=(1, 2), default=1, help="ms between samples (default 1)")
 
 
 def _example(given: argparse.Namespace) -> int:
