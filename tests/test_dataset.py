@@ -109,6 +109,14 @@ def test_a_cell_whose_run_fails_is_dropped_with_its_reason_and_no_other_cell_cha
     assert np.array_equal(bad.batch.outputs["I_CaL"], made.read(others).outputs["I_CaL"])
 
 
+def test_a_system_without_file_locks_and_core_affinity_makes_the_same_bytes(made, tmp_path, monkeypatch):
+    """macOS has no `sched_getaffinity`, Windows neither that nor `fcntl`."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(shards, "fcntl", None)
+    jc.population.make_dataset(tmp_path / "data", RECIPE, shard=16)
+    assert contents(tmp_path / "data") == contents(made.folder)
+
+
 def test_a_recipe_survives_json():
     recipe = dataclasses.replace(
         RECIPE, cell=jc.hold(jc.models.TenTusscher2004(variant="epi"), "K_i").cell, parameters=("g_Kr",),

@@ -31,6 +31,16 @@ def test_the_logarithm_of_no_ion_is_not_a_number_to_go_on_with():
     assert not np.isfinite(log(jnp.asarray([0.0, -1.0]))).any()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_number_takes_the_dtype_of_what_it_meets(dtype):
+    """A model of one's own may write a bath concentration as 140.0."""
+    inside = jnp.asarray(10.0, dtype)
+    found = nernst(1, inside, 140.0, 26.7)
+    assert found.dtype == inside.dtype
+    assert found == pytest.approx(26.7 * np.log(14.0), rel=1e-6)
+    assert log(140.0) == pytest.approx(np.log(140.0), rel=1e-15)
+
+
 def test_reversal_potential_vanishes_between_equal_concentrations():
     assert abs(nernst(2, jnp.asarray(2.0), jnp.asarray(2.0), 26.7)) < 1e-14
 

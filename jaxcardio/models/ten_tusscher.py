@@ -229,9 +229,8 @@ def _voltage_gates(V, variant: Variant) -> dict[str, Relaxation]:
     """The paper's steady states and time constants, the latter written as rates.
 
     exp(V/5), exp(V/10) and exp(V/20) occur in eleven places and come from one exponential here, exp(V/7) and exp(V/14)
-    from another. A time constant that is
-    a product of 1/(1 + e) terms has a rate without divisions, a sum of them one with one: a step would else have sixty
-    divisions and as many exponentials, and they are two thirds of its cost.
+    from another. A time constant that is a product of 1/(1 + e) terms has a rate without divisions, a sum of them one
+    with one: a step would else have sixty divisions and as many exponentials, and they are two thirds of its cost.
     """
     h, j = _sodium_inactivation(V)
     up_20 = jnp.exp(V / 20)

@@ -11,6 +11,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+try:
+    import fcntl
+except ModuleNotFoundError:
+    fcntl = None
+
 from .recipe import Made, Recipe
 from .viability import UNITS, Reason
 
@@ -109,14 +114,15 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Writes beside, makes sure that it is on the disk, then renames: whoever looks sees all of it or nothing."""
     part = path.with_name(path.name + ".part")
     write(part)
-    for target in (part, path.parent):
-        descriptor = os.open(target, os.O_RDONLY)
+    with open(part, "r+b") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    if os.name == "posix":  # elsewhere a folder cannot be opened, and its entries are written with the file
+        descriptor = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        if target == part:
-            os.replace(part, path)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -139,11 +145,11 @@ def checksum(path: Path) -> str:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock; the system drops it when a process dies."""
-    import fcntl  # not on Windows, where one process at a time may write
-
+    """Holds the folder's lock; the system drops it when a process dies. Without file locks (Windows) there is none:
+    there one process at a time may write."""
     with open(folder / "lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -131,7 +131,12 @@ def _workers(devices: Sequence[Any]) -> int:
     """Chunks in flight: one a core that no device occupies, or one to compute and one to copy."""
     if devices[0].platform != "cpu":
         return 2
-    return max(1, len(os.sched_getaffinity(0)) // len(devices))
+    return max(1, _cores() // len(devices))
+
+
+def _cores() -> int:
+    """Cores that this process may use; where the system does not say, those that there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _chunk(chunk, cells, n, t1, options, devices, workers) -> int:
