@@ -9,6 +9,7 @@ from . import population as population
 from . import protocols as protocols
 from . import twin as twin
 from .cell import AbstractCell as AbstractCell
+from .cell import Scalar as Scalar
 from .cell import astype as astype
 from .cell import hold as hold
 from .cell import parameter as parameter

@@ -1,5 +1,6 @@
-"""A cell of this library as a record: what a file must say so that the same cell can be made again."""
+"""A cell as a record: what a file must say so that the same cell can be made again."""
 
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -17,7 +18,10 @@ def versions() -> dict[str, str]:
 
 
 def model_name(cell: AbstractCell) -> str:
-    return type(_inner(cell)).__name__
+    """`KernikClancy2019` for one of ours, `package.module.Model` for one of the user's own."""
+    model = type(_inner(cell))
+    ours = getattr(models, model.__name__, None) is model
+    return model.__name__ if ours else f"{model.__module__}.{model.__qualname__}"
 
 
 def static_fields(cell: AbstractCell) -> dict[str, Any]:
@@ -28,24 +32,33 @@ def static_fields(cell: AbstractCell) -> dict[str, Any]:
 
 
 def is_standard(cell: AbstractCell) -> bool:
-    """Whether name, static fields and parameters say all there is to know: a model of ours, no sub-module exchanged."""
+    """Whether name, static fields and parameters say all there is to know: no sub-module exchanged, no local class."""
     static = {k: v for k, v in static_fields(cell).items() if k != "held"}
-    ours = getattr(models, model_name(cell), None)
-    return ours is type(_inner(cell)) and jax.tree.structure(ours(**static)) == jax.tree.structure(_inner(cell))
+    try:
+        plain = _model(model_name(cell))(**static)
+    except (TypeError, ValueError):  # it cannot be found, or not be made from nothing but its defaults
+        return False
+    return type(plain) is type(_inner(cell)) and jax.tree.structure(plain) == jax.tree.structure(_inner(cell))
 
 
 def rebuilt(name: str, static: Mapping[str, Any], values: Mapping[str, Any]) -> AbstractCell:
-    """The cell of a record: name of the model, `static_fields`, and its parameters."""
+    """The cell of a record: name of the model, `static_fields`, and its parameters.
+
+    ValueError: no such model is known; one of the user's own is, once the module that defines it has been imported.
+    """
     static = dict(static)
     held = static.pop("held")
-    cell = getattr(models, name)(**static).replace(**values)
+    cell = _model(name)(**static).replace(**values)
     return hold(cell, *held) if held else cell
 
 
 def cell_to_json(cell: AbstractCell) -> dict[str, Any]:
-    """A single cell of this library as a plain dict that JSON can hold, every parameter in full precision."""
+    """A single cell as a plain dict that JSON can hold, every parameter in full precision."""
     if not is_standard(cell):
-        raise ValueError(f"cell: {model_name(cell)} is not as it stands in jaxcardio.models, and no file can hold it")
+        raise ValueError(
+            f"cell: {model_name(cell)} cannot be made again from its name and parameters, so no file can hold it (a "
+            "sub-module was exchanged, or no module defines its class)"
+        )
     if cell.population_size() is not None:
         raise ValueError(f"cell: a population of {cell.population_size()}; allowed: one cell")
     parameters = {name: float(p.value) for name, p in cell.parameters().items()}
@@ -56,12 +69,21 @@ def cell_from_json(written: Mapping[str, Any]) -> AbstractCell:
     """The cell that `cell_to_json` wrote; a ValueError says what is wrong with it."""
     if not isinstance(written, Mapping) or not {"model", "static", "parameters"} <= set(written):
         raise ValueError(f"cell = {written!r}; allowed: model, static and parameters")
-    known = [n for n, x in vars(models).items() if isinstance(x, type) and issubclass(x, AbstractCell)]
-    if written["model"] not in known:
-        raise ValueError(unknown_name("model", str(written["model"]), known, "jaxcardio"))
     values = {name: np.float64(x) for name, x in written["parameters"].items()}
     return rebuilt(written["model"], written["static"], values)
 
 
 def _inner(cell: AbstractCell) -> AbstractCell:
     return cell.cell if isinstance(cell, HeldCell) else cell
+
+
+def _model(name: str) -> type:
+    """The class of a model: one of ours, or one of a module that has been imported. Nothing is imported here."""
+    module, _, attribute = name.rpartition(".")
+    found = getattr(sys.modules.get(module) if module else models, attribute, None)
+    if isinstance(found, type) and issubclass(found, AbstractCell):
+        return found
+    if module:
+        raise ValueError(f"model {name!r} is not known; import {module}, which defines it, first")
+    ours = [n for n, x in vars(models).items() if isinstance(x, type) and issubclass(x, AbstractCell)]
+    raise ValueError(unknown_name("model", name, ours, "jaxcardio"))

@@ -200,7 +200,9 @@ def _increments(advances: PyTree[Advance], y, elapsed) -> PyTree:
 
 
 def _dtype(y):
-    return jnp.result_type(*jax.tree.leaves(y))
+    """Of the state; under a clamp a cell of nothing but gates of voltage has no state left to step."""
+    leaves = jax.tree.leaves(y)
+    return jnp.result_type(*leaves) if leaves else jnp.zeros(()).dtype
 
 
 def _no_compensation(y):

@@ -127,7 +127,8 @@ class Trace(eqx.Module):
     def load(path, cell: AbstractCell | None = None) -> "Trace":
         """Reads what `save` wrote. A file truncated, foreign or of another version is a ValueError that says so.
 
-        `cell` is needed only for a model of your own, or one with a sub-module exchanged: it is not in the file.
+        A model of your own must have been imported before. `cell` is needed where the file cannot hold it: where a
+        sub-module was exchanged, or its class is defined within a function.
         """
         return read_hdf5(path, FORMAT, FORMAT_VERSION, lambda file, attrs: _read(file, attrs, path, cell))
 
@@ -187,7 +188,8 @@ def _read_cell(file: h5py.File, attrs: dict[str, Any], path) -> AbstractCell | N
     if not name:
         return None
     if not attrs["standard"]:
-        raise ValueError(f"path = {path}: its model {name} is not as it stands in jaxcardio.models; give cell=")
+        why = "is changed in more than its parameters, or no module defines it"
+        raise ValueError(f"path = {path}: its model {name} {why}; give cell=")
     values = {n: _dataset(file[f"parameters/{n}"]) for n in _group(file, "parameters")}
     return rebuilt(name, json.loads(attrs["static"]), values)
 

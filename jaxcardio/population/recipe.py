@@ -62,7 +62,7 @@ class Recipe:
     Cell i depends on the recipe and i alone, not on `n`, chunks, shards, devices, processes or restarts.
 
     Attributes:
-        cell: the cell to vary, one of this library's.
+        cell: the cell to vary. A model of your own is found again by its module and name, if that has been imported.
         n: number of cells to make. With `rules` fewer are kept.
         seed: see `sample`.
         distribution: of the factors by which parameters are multiplied.
