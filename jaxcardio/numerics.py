@@ -1,8 +1,27 @@
 """Small numerical pieces that every model shares, each safe to evaluate and to differentiate everywhere."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+
+def of_one_variable(function: Callable[[Array], PyTree]) -> Callable[[Array], PyTree]:
+    """`function`, elementwise in its one array and in nothing else, to be differentiated once for all tangents.
+
+    Its slope is one number an element, and each tangent is multiplied by that. Without this, forward mode carries every
+    tangent through every operation of the function, and reverse mode keeps a number of each.
+    """
+    of_x = jax.custom_jvp(function)
+
+    @of_x.defjvp
+    def _jvp(primals, tangents):
+        (x,), (dx,) = primals, tangents
+        y, slopes = jax.jvp(function, (x,), (jnp.ones_like(x),))
+        return y, jax.tree.map(lambda slope: slope * dx, slopes)
+
+    return of_x
 
 
 def x_over_expm1(x: ArrayLike) -> Float[Array, "..."]:
@@ -11,7 +30,11 @@ def x_over_expm1(x: ArrayLike) -> Float[Array, "..."]:
     Below |x| = 0.3 the Bernoulli series replaces the quotient, whose gradient cancels there; both
     branches are guarded, so no NaN reaches a gradient. Above it exp(x) - 1 loses two bits, and costs half of expm1.
     """
-    x = jnp.asarray(x, float) if not hasattr(x, "dtype") else jnp.asarray(x)
+    return _x_over_expm1(jnp.asarray(x, float) if not hasattr(x, "dtype") else jnp.asarray(x))
+
+
+@of_one_variable
+def _x_over_expm1(x):
     small = jnp.abs(x) < 0.3
     x2 = jnp.where(small, x, 0.0) ** 2
     series = 1 - x / 2 + x2 * (1 / 12 - x2 * (1 / 720 - x2 * (1 / 30240 - x2 * (1 / 1209600 - x2 / 47900160))))

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from ..cell import AbstractCell, Scalar, parameter
-from ..numerics import nernst, sigmoid
+from ..numerics import nernst, of_one_variable, sigmoid
 from ..relaxation import Relaxation
 from .sodium_gating import AbstractSodiumGating, SkibsbyeSodiumGating
 
@@ -332,6 +332,7 @@ class Skibsbye2016(AbstractCell):
         )
 
 
+@of_one_variable
 def _voltage_gates(V) -> dict[str, Relaxation]:
     e_y = jnp.exp(V / 16.54103)
     return dict(

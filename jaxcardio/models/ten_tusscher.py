@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
 from ..cell import AbstractCell, Scalar, initialise, parameter
-from ..numerics import ghk_current, nernst, sigmoid
+from ..numerics import ghk_current, nernst, of_one_variable, sigmoid
 from ..relaxation import Relaxation
 from .calcium_gates import fCa_steady, frozen_while_rising
 
@@ -162,11 +162,6 @@ class TenTusscher2004(AbstractCell):
         phi = V * (1 / RT_F)
         sqrt_K_o = jnp.sqrt(self.K_o / 5.4)
 
-        # I_K1 has alpha = 0.1 / closed_K1, beta = 0.1 inward_K1 / b_K1; it is open to alpha / (alpha + beta).
-        up = jnp.exp(0.02 * u)
-        b_K1 = 0.1 * (1 + jnp.exp(-0.5 * u))
-        inward_K1 = 3 * jnp.exp(0.0002 * (u + 100)) + exp(-1) * up**5
-        closed_K1 = 1 + exp(-12) * up**3
         forward = jnp.exp(self.gamma_NaCa * phi)
         down = jnp.exp(-phi)
         reverse = forward * down
@@ -180,7 +175,7 @@ class TenTusscher2004(AbstractCell):
         Ca_SR2 = y.Ca_SR**2
         membrane = dict(
             I_Na=self.g_Na * y.m**3 * y.h * y.j * (V - E_Na),
-            I_K1=self.g_K1 * sqrt_K_o * u * b_K1 / (b_K1 + inward_K1 * closed_K1),
+            I_K1=self.g_K1 * sqrt_K_o * _rectified(u),
             I_Kr=self.g_Kr * sqrt_K_o * y.Xr1 * y.Xr2 * u,
             I_Ks=self.g_Ks * y.Xs**2 * (V - E_Ks),
             I_to=self.g_to * y.r * y.s * u,
@@ -215,8 +210,18 @@ class TenTusscher2004(AbstractCell):
             K_i=-I_K * mM_per_ms,
             fCa=frozen_while_rising(y.fCa, fCa_steady(y.Ca_i), self.tau_fCa, y.V),
             g=_release_gate(y.g, y.Ca_i, self.tau_g, y.V),
-            **_voltage_gates(y.V, self.variant),
+            **of_one_variable(lambda V: _voltage_gates(V, self.variant))(y.V),
         )
+
+
+@of_one_variable
+def _rectified(u):
+    """u alpha / (alpha + beta) of I_K1, u = V - E_K: alpha = 0.1 / closed, beta = 0.1 inward / b."""
+    up = jnp.exp(0.02 * u)
+    b = 0.1 * (1 + jnp.exp(-0.5 * u))
+    inward = 3 * jnp.exp(0.0002 * (u + 100)) + exp(-1) * up**5
+    closed = 1 + exp(-12) * up**3
+    return u * b / (b + inward * closed)
 
 
 def _free(Ca, buffer, K):
