@@ -120,6 +120,7 @@ def test_a_budget_that_is_spent_leaves_rows_that_say_so(monkeypatch, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated")
+@pytest.mark.slow
 def test_a_kernel_of_many_steps_is_the_scan_and_can_be_made_for_a_gpu(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
     fused = importlib.import_module("fused")

@@ -57,6 +57,7 @@ def test_a_held_gate_is_exact_whatever_the_step(dt):
         assert np.allclose(getattr(run.ys, name), exact, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_it_converges_with_order_two_where_the_command_moves():
     ramp = jc.protocols.voltage_ramp(-80.0, 20.0, 40.0)
 
@@ -129,6 +130,7 @@ def charge(g, level):
 G_AND_LEVEL = (KERNIK.CaL_p, jnp.asarray(5.0))
 
 
+@pytest.mark.slow
 def test_it_differentiates_in_parameters_and_levels():
     value_and_derivative = jax.jit(lambda at, along: jax.jvp(charge, at, along))
     for k, h in ((0, 1e-5), (1, 1e-3)):

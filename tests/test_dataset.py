@@ -76,6 +76,7 @@ def test_shards_of_another_size_hold_the_same_cells(made, tmp_path):
                                                     jax.tree.leaves(other.read(range(40))), strict=True))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_screened_dataset_keeps_viable_cells_and_the_reasons_against_the_others(tmp_path):
     recipe = dataclasses.replace(
         RECIPE, n=24, parameters=KERNIK.SIX_CURRENTS, distribution=jc.population.Uniform(0.4),

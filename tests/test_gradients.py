@@ -27,7 +27,11 @@ def _central(f, x, h):
 
 
 @pytest.mark.parametrize(
-    "how", [dict(dt=0.05), dict(solver=jc.RushLarsen2(), dt=0.05)], ids=["RushLarsen", "RushLarsen2"]
+    "how",
+    [
+        pytest.param(dict(dt=0.05), id="RushLarsen", marks=pytest.mark.slow),
+        pytest.param(dict(solver=jc.RushLarsen2(), dt=0.05), id="RushLarsen2"),
+    ],
 )
 def test_jvp_vjp_and_central_differences_agree(how):
     """Twelve conductances of ten Tusscher, one beat with both stimulus edges: 1e-5 relative."""
@@ -62,6 +66,7 @@ def test_adaptive_runs_differentiate_both_ways(solver, rtol):
     assert forward == pytest.approx(float(fine), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_gradient_through_a_drug_dose():
     """d(mean V)/d(concentration) by reverse mode equals a central difference."""
 
@@ -74,6 +79,7 @@ def test_gradient_through_a_drug_dose():
     assert slope > 0
 
 
+@pytest.mark.slow
 def test_gradient_through_the_stimulus():
     """Amplitude as it stands; duration through a grid that moves with the edge."""
     scale = 52.0
@@ -94,6 +100,7 @@ def test_gradient_through_the_stimulus():
         assert jax.jit(jax.jacfwd(f))(x) == pytest.approx(float(slope), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_gradients_of_a_population_are_the_cells_own():
     def loss(factors):
         cells = CELL.replace(g_Kr=CELL.g_Kr * factors)
@@ -106,6 +113,7 @@ def test_gradients_of_a_population_are_the_cells_own():
     np.testing.assert_allclose(together, jnp.stack(alone), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_for_every_parameter_of_every_model():
     for name, (cell, pacing, _, _) in CASES.items():
         gradient = jax.jit(jax.grad(lambda c, pacing=pacing: _mean_potential(c, pacing)))(cell)

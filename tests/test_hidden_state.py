@@ -78,6 +78,7 @@ def test_the_first_pass_learns_the_ten_gates_of_voltage_alone(learned):
         assert np.abs(np.asarray(curves.learned[name].steady - curves.true[name].steady)).max() < 0.1, name
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_network_and_another_is_not(learned):
     again, other = hs.first_pass(CELL, steps=1000), hs.first_pass(CELL, steps=1000, seed=1)
     assert eqx.tree_equal(again.network, learned.network)

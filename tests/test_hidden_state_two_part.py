@@ -29,6 +29,7 @@ def test_the_states_are_parted_into_ten_gates_and_seven_others(data):
     np.testing.assert_array_equal(found.observed[1], found.others[1][:, [others.index("V"), others.index("Ca_i")]])
 
 
+@pytest.mark.slow
 def test_the_network_steps_its_gates_as_its_gating_cell_does(data):
     network = hs.published_network(CELL, data)
     found, _, _ = traces(CELL, data)

@@ -7,12 +7,10 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-QUICK = ("01_quickstart",)
-"""Those that take less than half a minute."""
-RUNS = [pytest.param(p, id=p.stem, marks=() if p.stem in QUICK else pytest.mark.slow) for p in NOTEBOOKS]
 
 
-@pytest.mark.parametrize("path", RUNS)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [pytest.param(p, id=p.stem) for p in NOTEBOOKS])
 @pytest.mark.filterwarnings("ignore")  # of the notebook machinery; ours run in the kernel
 def test_notebook_runs(path, monkeypatch):
     monkeypatch.setenv("JAXCARDIO_SMALL", "1")

@@ -28,7 +28,7 @@ def run(cells, protocol=PACING, t1=16.0, **options):
     return jc.population.simulate(cells, protocol, t1=t1, **options)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+@pytest.mark.parametrize("dtype", [jnp.float64, pytest.param(jnp.float32, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("cell", "names", "protocol"), [
     (CELL, ("g_Kr", "g_CaL"), PACING), (KERNIK, KERNIK.SIX_CURRENTS, CLAMP)
 ], ids=["paced", "clamped"])  # fmt: skip

@@ -137,6 +137,7 @@ def test_under_jit_the_helper_gives_the_same():
     np.testing.assert_allclose(slopes["k"], jc.value_and_sensitivities(_u, cells, ("k",))[1]["k"], rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_adaptive_runs_in_the_mode_of_their_adjoint():
     how: dict[str, Any] = dict(solver=jc.RushLarsen2(), rtol=1e-6)
     _, reverse = jc.value_and_gradient(lambda c: _mean_u(c, **how), CELL, ("k", "a"), mode="reverse")

@@ -117,6 +117,7 @@ def test_the_step_limit_is_a_status():
     assert trace.status == jc.Status.STEP_LIMIT
 
 
+@pytest.mark.slow
 def test_an_adaptive_run_of_a_broken_cell_ends():
     trace = jc.simulate(CELL.replace(g_Kr=np.nan), PACING, t1=50.0, solver=jc.RushLarsen2(), rtol=1e-5)
     assert trace.status != jc.Status.OK

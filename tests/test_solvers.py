@@ -14,7 +14,9 @@ from jaxcardio.numerics import one_minus_exp
 from jaxcardio.simulate import DEFAULT_RTOL
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in ("kernik", "skibsbye") else ()) for n in CASES]
+)
 @pytest.mark.parametrize(("solver", "low", "high"), [(jc.RushLarsen(), 0.9, 1.15), (jc.RushLarsen2(), 1.8, 2.2)])
 def test_order_of_convergence(name, solver, low, high):
     """On a stretch of the action potential without jumps of a rate the error falls with the solver's order."""
@@ -36,6 +38,7 @@ def test_second_order_holds_over_a_whole_beat_with_edges():
     assert 1.8 <= slope(steps, errors) <= 2.3
 
 
+@pytest.mark.slow
 def test_second_order_holds_on_a_ragged_grid():
     """Halving every step of a random grid divides the error by four."""
     cell, pacing, (t0, t1), _ = CASES["ten_tusscher"]
@@ -185,6 +188,7 @@ def _apd90(trace):
     return np.array(falls)
 
 
+@pytest.mark.slow
 def test_float32_keeps_slow_concentrations():
     """20 beats at 1 Hz, default settings: APD90 within 0.1 ms, K_i and Na_i within 1 % of their motion, of float64."""
     cell, pacing, _, _ = CASES["ten_tusscher"]
@@ -236,6 +240,7 @@ def test_backsolve_is_refused():
         jc.simulate(CASES["kernik"].cell, t1=1.0, adjoint=diffrax.BacksolveAdjoint())
 
 
+@pytest.mark.slow
 def test_solvers_work_under_strict_vmap_of_their_own():
     """A population is the loop over its cells."""
     cell, pacing, _, _ = CASES["ten_tusscher"]

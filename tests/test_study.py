@@ -148,6 +148,7 @@ def test_the_table_names_columns_and_units(study):
     assert len(text.splitlines()) == 4 + len(DOSES)
 
 
+@pytest.mark.slow
 def test_paced_cells_and_single_precision():
     cell = TenTusscher2004()
     cells = astype(sample(cell, n=3, seed=1, spread=0.1, parameters=["g_Kr", "g_CaL"]), jnp.float32)

@@ -37,6 +37,7 @@ def test_noise_costs_accuracy():
     assert trained(sigma=1.0).test_mse > 1.05 * trained().test_mse
 
 
+@pytest.mark.slow
 def test_fewer_cells_than_a_batch_are_one_batch():
     assert train(experiment(), cells=100, epochs=2, batch=256).training.shape == (2,)
 
@@ -61,6 +62,7 @@ def test_a_network_survives_a_file(tmp_path):
             load_network(tmp_path / name)
 
 
+@pytest.mark.slow
 def test_the_published_network_is_26_hidden_layers_of_1024_and_passes_a_signal():
     random = np.random.default_rng(0)
     observed = random.standard_normal((64, 10))

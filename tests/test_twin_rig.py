@@ -137,6 +137,7 @@ def test_the_jacobian_is_the_slope():
         assert np.abs(jacobian[..., k] - slope).max() < 1e-5 * np.abs(slope).max(), name
 
 
+@pytest.mark.slow
 def test_each_rigged_cell_is_the_one_alone_and_nothing_moved_is_the_prior():
     x = jnp.stack([jnp.zeros(len(EXPERIMENT.names)), 0.1 * jnp.ones(len(EXPERIMENT.names))])
     both, _ = EXPERIMENT.linearised(x)
