@@ -26,12 +26,9 @@ def _central(f, x, h):
     return float((f(x + h) - f(x - h)) / (2 * h))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "how",
-    [
-        pytest.param(dict(dt=0.05), id="RushLarsen", marks=pytest.mark.slow),
-        pytest.param(dict(solver=jc.RushLarsen2(), dt=0.05), id="RushLarsen2"),
-    ],
+    "how", [dict(dt=0.05), dict(solver=jc.RushLarsen2(), dt=0.05)], ids=["RushLarsen", "RushLarsen2"]
 )
 def test_jvp_vjp_and_central_differences_agree(how):
     """Twelve conductances of ten Tusscher, one beat with both stimulus edges: 1e-5 relative."""

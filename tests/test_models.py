@@ -188,7 +188,7 @@ def compiled(name: str, dtype):
     return evaluate
 
 
-@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+@pytest.mark.parametrize("dtype", [jnp.float64, pytest.param(jnp.float32, marks=pytest.mark.slow)])
 @every_model
 def test_finite_with_finite_gradients_and_gates_stay_bounded(name, dtype):
     evaluate = compiled(name, dtype)

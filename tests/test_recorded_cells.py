@@ -18,6 +18,8 @@ import pytest
 
 from jaxcardio import biomarkers as bm
 
+pytestmark = pytest.mark.slow
+
 SMOOTHING = 5.0  # ms, the same for every recording
 SAMPLES = 100_000  # 10 s at 10 kHz: all recordings that have published features and beat
 

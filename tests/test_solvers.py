@@ -28,6 +28,7 @@ def test_order_of_convergence(name, solver, low, high):
     assert low <= slope(steps, errors) <= high
 
 
+@pytest.mark.slow
 def test_second_order_holds_over_a_whole_beat_with_edges():
     """A restart after each stimulus edge costs no order."""
     cell, pacing, _, _ = CASES["ten_tusscher"]
@@ -215,6 +216,7 @@ def test_the_part_of_the_way_of_a_gate_is_right_for_slow_and_fast_ones(dtype, wo
     assert one_minus_exp(jnp.zeros((), dtype)) == 0
 
 
+@pytest.mark.slow
 def test_without_compensation_float32_loses_potassium():
     """The compensation is needed: the same steps summed plainly in float32 are far off."""
 

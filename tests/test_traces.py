@@ -171,9 +171,9 @@ def test_kernik(references, group):
             assert beats.peak[k] == pytest.approx(reference["peak"], abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("group", "temperature", "every"),
-    [("voltage_clamp", 310.0, 0.1), pytest.param("voltage_clamp_298K", 298.0, 1.0, marks=pytest.mark.slow)],
+    ("group", "temperature", "every"), [("voltage_clamp", 310.0, 0.1), ("voltage_clamp_298K", 298.0, 1.0)]
 )
 def test_kernik_voltage_clamp(references, group, temperature, every):
     """Hold, then 18 steps: total and six currents to 1e-6 of each current's range, and the final states."""
