@@ -70,7 +70,7 @@ def cell_from_json(written: Mapping[str, Any]) -> AbstractCell:
     if not isinstance(written, Mapping) or not {"model", "static", "parameters"} <= set(written):
         raise ValueError(f"cell = {written!r}; allowed: model, static and parameters")
     values = {name: np.float64(x) for name, x in written["parameters"].items()}
-    return rebuilt(written["model"], written["static"], values)
+    return rebuilt(str(written["model"]), written["static"], values)
 
 
 def _inner(cell: AbstractCell) -> AbstractCell:

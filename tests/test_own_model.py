@@ -12,6 +12,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import jaxcardio as jc
+from jaxcardio.records import cell_from_json
 
 README = Path(__file__).parents[1] / "README.md"
 CLAMP = jc.protocols.VoltageSteps([-80.0, -20.0, -60.0], [40.0, 60.0, 50.0])
@@ -121,3 +122,9 @@ def test_a_class_that_no_module_defines_is_refused_by_files(noble):
             cell=Local(), n=4, seed=0, distribution=jc.population.Uniform(0.2), parameters=["g_K"], protocol=CLAMP,
             t1=150.0,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["Kernik", "jaxcardio.cell.hold", "os.path", "no.such.Model", 7])
+def test_a_record_of_no_known_model_says_so(name):
+    with pytest.raises(ValueError, match=r"is not known; import|has no model named"):
+        cell_from_json({"model": name, "static": {"held": []}, "parameters": {}})
