@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcardio.numerics import log, nernst, x_over_expm1
+from jaxcardio.numerics import log, nernst, of_one_variable, x_over_expm1
 from jaxcardio.relaxation import Relaxation
 
 
@@ -67,3 +67,27 @@ def test_a_relaxation_needs_one_of_them():
     for given in ({}, dict(tau=1.0, rate=1.0)):
         with pytest.raises(TypeError, match=r"either tau \(ms\) or rate \(1/ms\)"):
             Relaxation(0.5, **given)
+
+
+def _gate(V):
+    return Relaxation(jax.nn.sigmoid(V / 7), rate=1 + jnp.exp(-V / 20) ** 2)
+
+
+def test_a_function_of_one_variable_has_the_values_and_derivatives_of_the_plain_one():
+    V = jnp.linspace(-100.0, 60.0, 9)
+    for derive in (lambda f: f, jax.jacfwd, jax.jacrev, lambda f: jax.jacfwd(jax.jacrev(f))):
+        found, plain = (jax.vmap(derive(f))(V) for f in (of_one_variable(_gate), _gate))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-13), found, plain)
+
+
+def test_many_tangents_cost_a_function_of_one_variable_one_product_each():
+    V, directions = jnp.linspace(-100.0, 60.0, 9), jnp.ones((5, 9))
+
+    def mapped(function):
+        """Primitives of the program that handle all five tangents."""
+        along = jax.vmap(lambda d: jax.jvp(function, (V,), (d,))[1])
+        equations = jax.make_jaxpr(along)(directions).jaxpr.eqns
+        return [e.primitive.name for e in equations if e.outvars[0].aval.shape == (5, 9)]
+
+    assert mapped(of_one_variable(_gate)) == ["mul", "mul"]  # of the steady state, and of the rate
+    assert len(mapped(_gate)) > 4

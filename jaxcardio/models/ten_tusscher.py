@@ -175,7 +175,7 @@ class TenTusscher2004(AbstractCell):
         Ca_SR2 = y.Ca_SR**2
         membrane = dict(
             I_Na=self.g_Na * y.m**3 * y.h * y.j * (V - E_Na),
-            I_K1=self.g_K1 * sqrt_K_o * _rectified(u),
+            I_K1=self.g_K1 * sqrt_K_o * _inward_rectification(u),
             I_Kr=self.g_Kr * sqrt_K_o * y.Xr1 * y.Xr2 * u,
             I_Ks=self.g_Ks * y.Xs**2 * (V - E_Ks),
             I_to=self.g_to * y.r * y.s * u,
@@ -215,7 +215,7 @@ class TenTusscher2004(AbstractCell):
 
 
 @of_one_variable
-def _rectified(u):
+def _inward_rectification(u):
     """u alpha / (alpha + beta) of I_K1, u = V - E_K: alpha = 0.1 / closed, beta = 0.1 inward / b."""
     up = jnp.exp(0.02 * u)
     b = 0.1 * (1 + jnp.exp(-0.5 * u))
