@@ -43,7 +43,11 @@ def _parameter_value(name: str, value: Any) -> Array:
 
 def parameter(default: float, unit: str, doc: str) -> Any:
     """A field of a cell that is one of its parameters: a differentiable leaf with a unit and a source."""
-    return eqx.field(default=default, converter=_as_float_array, metadata={"unit": unit, "doc": doc})
+
+    def converted(x):
+        return _parameter_value(f"({doc}, {unit})", x)
+
+    return eqx.field(default=default, converter=converted, metadata={"unit": unit, "doc": doc})
 
 
 class Parameter(NamedTuple):
