@@ -2,7 +2,7 @@
 
 A scan over steps reads and writes every state, and launches kernels anew, each step. Here a kernel reads the states and
 parameters of a block of cells once, takes many steps with them in registers, and writes the states back: the step is
-that of `jaxcardio.fixed_steps`, so model and solver are the same code and give the same numbers.
+that of `jaxcardio.simulation.fixed`, so model and solver are the same code and give the same numbers.
 """
 
 import functools
@@ -19,7 +19,7 @@ from jax.experimental.pallas import triton
 
 import jaxcardio as jc
 from jaxcardio.cell import dtype_of
-from jaxcardio.fixed_steps import _Run, make_plan
+from jaxcardio.simulation.fixed import _Run, make_plan
 
 
 class Launch(NamedTuple):

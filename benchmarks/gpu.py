@@ -32,7 +32,7 @@ from common import RESULTS, machine, table, timed, write_json
 from hlo import step_of
 
 import jaxcardio as jc
-from jaxcardio.grid import uniform_grid
+from jaxcardio.simulation.grid import uniform_grid
 
 PACING = jc.protocols.PulseTrain(-52.0, 1.0, 1000.0, 10.0)
 TEN_TUSSCHER, KERNIK = jc.models.TenTusscher2004, jc.models.KernikClancy2019

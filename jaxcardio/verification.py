@@ -18,7 +18,7 @@ from jaxtyping import ArrayLike
 from . import models
 from .cell import AbstractCell, astype
 from .protocols import PulseTrain
-from .simulate import simulate
+from .simulation.simulate import simulate
 from .solvers import RushLarsen2
 
 STEEP = 0.02

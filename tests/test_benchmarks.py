@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxcardio as jc
-from jaxcardio.grid import uniform_grid
+from jaxcardio.simulation.grid import uniform_grid
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 ERRORS = ("rmse_mV", "rmse_all_mV", "max_error_mV", "apd90_error_ms", "dvdt_max_error_V_s")

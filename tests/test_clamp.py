@@ -7,7 +7,7 @@ import pytest
 from cases import CASES, slope
 
 import jaxcardio as jc
-from jaxcardio.clamp import voltage_gates
+from jaxcardio.simulation.closed_form import voltage_gates
 
 KERNIK = jc.models.KernikClancy2019()
 STEPS = jc.protocols.VoltageSteps([-80.0, 10.0, -40.0, 40.0, -100.0], [40.0, 60.0, 30.0, 25.0, 45.0])

@@ -14,7 +14,7 @@ from jaxcardio import verification
 from jaxcardio.__main__ import main
 from jaxcardio.population import DoseResponse
 from jaxcardio.protocols import PulseTrain, VoltageSteps, to_json
-from jaxcardio.trace import Trace
+from jaxcardio.simulation.trace import Trace
 
 BRIEF = ["simulate", "alievpanfilov1996", "--t1", "5", "--no-plot"]
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from jaxcardio import models
 from jaxcardio.cell import AbstractCell, astype
-from jaxcardio.clamp import voltage_gates
 from jaxcardio.models import skibsbye
 from jaxcardio.relaxation import Relaxation, derivative, is_relaxation
+from jaxcardio.simulation.closed_form import voltage_gates
 from jaxcardio.verification import CASES, bar, rates_and_currents, rates_errors, reference, states, trace_error
 
 OUR_NAME = {"Cai": "Ca_i", "Nai": "Na_i", "Ki": "K_i"}

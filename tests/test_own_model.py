@@ -12,7 +12,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import jaxcardio as jc
-from jaxcardio.records import cell_from_json
+from jaxcardio.files.records import cell_from_json
 
 README = Path(__file__).parents[1] / "README.md"
 CLAMP = jc.protocols.VoltageSteps([-80.0, -20.0, -60.0], [40.0, 60.0, 50.0])

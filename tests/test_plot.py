@@ -12,7 +12,7 @@ from jaxcardio.models import AlievPanfilov1996, KernikClancy2019
 from jaxcardio.population import Batch, DoseResponse, Recipe, Rules, Screening, Uniform
 from jaxcardio.population.viability import BIOMARKERS, UNITS
 from jaxcardio.protocols import PulseTrain, VoltageSteps
-from jaxcardio.trace import Trace
+from jaxcardio.simulation.trace import Trace
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from jaxcardio import plot
+from jaxcardio.files.records import cell_to_json
 from jaxcardio.models import KernikClancy2019
 from jaxcardio.plot import twins
 from jaxcardio.population import DoseResponse
 from jaxcardio.population.viability import UNITS
-from jaxcardio.records import cell_to_json
 from jaxcardio.twin.beats import SIX, SimulatedTwin
 from jaxcardio.twin.study import TwinStudy, UncertainResponse
 

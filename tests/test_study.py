@@ -13,7 +13,7 @@ from jaxcardio.population import DoseResponse, Reason, dose_response, member, sa
 from jaxcardio.population.study import EVENTS
 from jaxcardio.population.viability import UNITS
 from jaxcardio.protocols import PulseTrain, VoltageSteps
-from jaxcardio.trace import Trace
+from jaxcardio.simulation.trace import Trace
 
 SHORT: dict[str, Any] = dict(t1=5000.0, discard=2000.0, chunk=6)  # 2 examples at 3 doses are a chunk of 6, too
 DOSES = [0.0, 10.0, 100.0]

@@ -10,7 +10,7 @@ import pytest
 
 import jaxcardio as jc
 from jaxcardio.cell import AbstractCell
-from jaxcardio.grid import divided
+from jaxcardio.simulation.grid import divided
 from jaxcardio.twin import Experiment, windows_of
 from jaxcardio.twin.rig import (
     Rig,

@@ -12,7 +12,7 @@ from jaxcardio.models import KernikClancy2019
 from jaxcardio.population import Reason, Rules, Screening, judge, measure, member, sample, screen
 from jaxcardio.population.viability import BIOMARKERS, UNITS
 from jaxcardio.protocols import VoltageSteps
-from jaxcardio.trace import Status, Trace
+from jaxcardio.simulation.trace import Status, Trace
 
 # --- a made-up population with one known offender of each kind --------------------------------------------------------
 

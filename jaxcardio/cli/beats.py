@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import plot
 from ..biomarkers import ActionPotentials, action_potentials
-from ..trace import FORMAT, Trace
+from ..simulation.trace import FORMAT, Trace
 from .common import checked_output, output_arguments, save_figure, text_table
 
 COLUMNS = {

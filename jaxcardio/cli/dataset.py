@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from ..arguments import check_whole
+from ..files.records import rebuilt
 from ..population import Dataset, Recipe, make_dataset, problems
 from ..population.dataset import SHARD
 from ..population.viability import DISCARD, T1
 from ..protocols import AbstractProtocol, Segments, VoltageSteps
-from ..records import rebuilt
 from .common import (
     USUAL,
     find_model,

@@ -22,12 +22,12 @@ import numpy as np
 from .. import plot
 from ..arguments import check, check_whole
 from ..cell import AbstractCell, astype
-from ..files import read_hdf5
+from ..files.hdf5 import read_hdf5
+from ..files.records import cell_to_json
 from ..population import Dataset, Rules, Screening, distribution_to_json, sample, screen, simulate, usual_steps
 from ..population.viability import BIOMARKERS, DISCARD, T1, UNITS, Reason
-from ..records import cell_to_json
-from ..trace import FORMAT as TRACE
-from ..trace import Trace
+from ..simulation.trace import FORMAT as TRACE
+from ..simulation.trace import Trace
 from .common import (
     USUAL,
     add_jobs,

@@ -16,9 +16,9 @@ import diffrax
 from .. import pharmacology, plot
 from ..biomarkers import action_potentials
 from ..cell import dtype_of, unknown_name
-from ..grid import paced_grid
 from ..progress import progress_bar
-from ..simulate import simulate
+from ..simulation.grid import paced_grid
+from ..simulation.simulate import simulate
 from ..solvers import RushLarsen, RushLarsen2
 from .beats import beat_table
 from .common import (

@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from ..cell import AbstractCell
-from ..grid import paced_grid
 from ..progress import progress_bar
 from ..protocols import PulseTrain
-from ..simulate import simulate
+from ..simulation.grid import paced_grid
+from ..simulation.simulate import simulate
 from ..solvers import RushLarsen2
 from .observations import Observations
 from .retraining import ALONE, PULL, Problem, Retrained, minimise, promising, retrain, retrained

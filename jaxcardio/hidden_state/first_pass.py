@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 
 from ..arguments import check, check_whole
 from ..cell import AbstractCell, dtype_of
-from ..clamp import voltage_gates
 from ..progress import progress_bar
+from ..simulation.closed_form import voltage_gates
 from .gating import GatingNetwork, true_relaxations
 
 RANGE = (-110.0, 70.0)

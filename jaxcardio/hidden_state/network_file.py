@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ..files import read_network, write_network
+from ..files.hdf5 import read_network, write_network
 from .gating import GatingNetwork
 
 FORMAT = "jaxcardio gating network 1"

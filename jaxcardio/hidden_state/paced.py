@@ -10,10 +10,10 @@ from jaxtyping import Float
 
 from ..arguments import check
 from ..cell import AbstractCell
-from ..grid import paced_grid, staged_grid
 from ..progress import progress_bar
 from ..protocols import PulseTrain
-from ..simulate import simulate
+from ..simulation.grid import paced_grid, staged_grid
+from ..simulation.simulate import simulate
 from ..solvers import RushLarsen2
 
 CYCLE_LENGTHS = np.arange(300.0, 801.0, 5.0)

@@ -17,12 +17,12 @@ from jaxtyping import Array, Float
 
 from ..arguments import check
 from ..cell import AbstractCell, unknown_name
-from ..clamp import voltage_gates
-from ..grid import paced_grid
 from ..progress import progress_bar
 from ..protocols import PulseTrain
 from ..relaxation import Relaxation, is_relaxation
-from ..simulate import simulate
+from ..simulation.closed_form import voltage_gates
+from ..simulation.grid import paced_grid
+from ..simulation.simulate import simulate
 from ..solvers import RushLarsen2
 from .gating import follow
 from .observations import Observations

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Key
 
 from ..arguments import check, check_whole
 from ..cell import AbstractCell
-from ..clamp import voltage_gates
+from ..simulation.closed_form import voltage_gates
 from ..training import fit
 from ..training.loop import Fit
 from .gating import GatingNetwork, follow

@@ -8,7 +8,7 @@ import numpy as np
 from ..population.recipe import Batch, Recipe
 from ..population.study import DoseResponse, Event
 from ..population.viability import BIOMARKERS, REASONS, Screening
-from ..trace import Trace
+from ..simulation.trace import Trace
 from .style import COLOURS, INK, cut_spikes, dose_axis, empty_figure, given_or_new, house_style, legend, pretty
 from .traces import time_unit
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..biomarkers import ActionPotentials, Restitution
 from ..protocols import AbstractProtocol
-from ..trace import Trace
+from ..simulation.trace import Trace
 from .style import COLOURS, INK, cut_spikes, given_or_new, legend, pretty
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..arguments import check, check_whole
+from ..files.records import versions
 from ..progress import progress_bar
-from ..records import versions
 from .recipe import Batch, Recipe
 from .shards import (
     FORMAT,

@@ -13,11 +13,11 @@ from jaxtyping import Float, Int
 
 from ..arguments import check, check_whole
 from ..cell import AbstractCell, astype, unknown_name
-from ..grid import paced_grid, save_times
+from ..files.records import cell_from_json, cell_to_json
 from ..protocols import AbstractProtocol, from_json, to_json
-from ..records import cell_from_json, cell_to_json
+from ..simulation.grid import paced_grid, save_times
+from ..simulation.trace import Status
 from ..solvers import RushLarsen2
-from ..trace import Status
 from .distributions import AbstractDistribution, distribution_from_json, distribution_to_json
 from .hashing import VERSION
 from .sampling import sample

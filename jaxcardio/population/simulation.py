@@ -14,9 +14,9 @@ from ..arguments import check_whole
 from ..cell import AbstractCell, dtype_of
 from ..progress import progress_bar
 from ..protocols import AbstractProtocol
-from ..simulate import DEFAULT_DT, DEFAULT_SAVE_EVERY
-from ..simulate import simulate as simulate_one
-from ..trace import Trace
+from ..simulation.simulate import DEFAULT_DT, DEFAULT_SAVE_EVERY
+from ..simulation.simulate import simulate as simulate_one
+from ..simulation.trace import Trace
 
 LANES = 16
 """Cells are computed in multiples of this many, copies of the last one filling up: the remainder of a vector loop is

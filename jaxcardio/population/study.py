@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ..cell import AbstractCell
-from ..files import read_hdf5
+from ..files.hdf5 import read_hdf5
 from ..pharmacology import Drug, Incidence, block, incidence
 from ..progress import progress_bar
 from ..protocols import AbstractProtocol, to_json
-from ..trace import describe
+from ..simulation.trace import describe
 from .simulation import member, simulate
 from .viability import (
     DISCARD,

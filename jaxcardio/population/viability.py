@@ -12,8 +12,8 @@ from jaxtyping import Bool, Int
 from ..biomarkers import action_potentials_from
 from ..cell import AbstractCell, unknown_name
 from ..protocols import AbstractProtocol
+from ..simulation.trace import MESSAGES, Status, Trace
 from ..solvers import RushLarsen2
-from ..trace import MESSAGES, Status, Trace
 from .simulation import simulate
 
 T1, DISCARD = 10_000.0, 5_000.0

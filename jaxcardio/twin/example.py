@@ -12,7 +12,7 @@ from ..arguments import check
 from ..models import KernikClancy2019
 from ..population import Uniform
 from ..protocols import AbstractProtocol
-from ..simulate import simulate
+from ..simulation.simulate import simulate
 from .experiment import OUTPUT, Experiment
 from .protocols import LENGTH, designed, random_steps
 from .recording import Recording

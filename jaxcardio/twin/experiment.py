@@ -13,11 +13,11 @@ from jaxtyping import Array, Float
 
 from ..arguments import check
 from ..cell import AbstractCell, astype, unknown_name
+from ..files.records import cell_to_json
 from ..models import KernikClancy2019
 from ..population import simulate as simulate_population
 from ..protocols import AbstractProtocol, to_json
-from ..records import cell_to_json
-from ..simulate import simulate
+from ..simulation.simulate import simulate
 from .recording import Recording
 from .windows import Windows, windows_of
 

@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from ..arguments import check, check_whole
-from ..files import read_network, write_network
+from ..files.hdf5 import read_network, write_network
 from ..population import Uniform
 from ..training import fit
 from .experiment import Experiment

@@ -34,12 +34,12 @@ from jaxtyping import Array, Float
 
 from ..arguments import check, check_whole
 from ..cell import AbstractCell, Scalar, parameter, unknown_name
-from ..clamp import clamp_grid, voltage_gates
-from ..grid import Stage, merge, staged_grid
 from ..numerics import one_minus_exp
 from ..protocols import AbstractProtocol
 from ..relaxation import Relaxation
-from ..simulate import simulate
+from ..simulation.closed_form import clamp_grid, voltage_gates
+from ..simulation.grid import Stage, merge, staged_grid
+from ..simulation.simulate import simulate
 from ..solvers import AbstractRushLarsen, RatesTerm, RushLarsen2
 from .experiment import Experiment
 from .windows import Windows

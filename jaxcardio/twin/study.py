@@ -15,12 +15,12 @@ from jaxtyping import Float, Int
 
 from ..arguments import check, check_whole
 from ..cell import AbstractCell, astype, unknown_name
+from ..files.records import cell_from_json, cell_to_json
 from ..models import KernikClancy2019
 from ..pharmacology import Drug, Incidence, block, incidence
 from ..population import DoseResponse, LogNormal, dose_response, member, sample, screen
 from ..population.study import Event
 from ..population.viability import UNITS
-from ..records import cell_from_json, cell_to_json
 
 Cell = TypeVar("Cell", bound=AbstractCell)
 

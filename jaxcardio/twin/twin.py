@@ -12,8 +12,8 @@ from jaxtyping import Float
 
 from ..arguments import check, check_whole
 from ..cell import AbstractCell
-from ..files import read_hdf5
-from ..records import cell_from_json, cell_to_json, versions
+from ..files.hdf5 import read_hdf5
+from ..files.records import cell_from_json, cell_to_json, versions
 from .experiment import Experiment
 from .network import Trained, train
 from .recording import Recording

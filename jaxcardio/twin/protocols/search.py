@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ...cell import astype, dtype_of
-from ...clamp import clamp_grid, make_clamp_plan, run_clamp
 from ...progress import progress_bar
 from ...protocols import Segments, VoltageSteps
+from ...simulation.closed_form import clamp_grid, make_clamp_plan, run_clamp
 from ..experiment import OUTPUT, Experiment
 from .criteria import SIGMA, SPREAD, Criterion, check_judge, checked_theta, posterior_covariance, posterior_sd, value_of
 from .steps import Space

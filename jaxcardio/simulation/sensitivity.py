@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from .cell import AbstractCell, unknown_name
+from ..cell import AbstractCell, unknown_name
 from .compiled import compiled
 
 Mode = Literal["forward", "reverse"]

@@ -12,11 +12,11 @@ import numpy as np
 import optimistix
 from jaxtyping import Array
 
-from .arguments import is_traced
-from .progress import progress_bar
-from .protocols import AbstractProtocol
-from .relaxation import derivative
-from .solvers import AbstractRushLarsen, RatesTerm
+from ..arguments import is_traced
+from ..progress import progress_bar
+from ..protocols import AbstractProtocol
+from ..relaxation import derivative
+from ..solvers import AbstractRushLarsen, RatesTerm
 
 
 def term(solver, rates, state_type) -> diffrax.AbstractTerm:

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .adaptive_steps import AdaptiveTimes, as_arrays, run_adaptive
-from .arguments import is_traced
-from .cell import AbstractCell, dtype_of, unknown_name
-from .clamp import clamp_grid, make_clamp_plan, run_clamp
-from .fixed_steps import make_plan, run_fixed
+from ..arguments import is_traced
+from ..cell import AbstractCell, dtype_of, unknown_name
+from ..protocols import AbstractProtocol
+from ..solvers import RushLarsen
+from .adaptive import AdaptiveTimes, as_arrays, run_adaptive
+from .closed_form import clamp_grid, make_clamp_plan, run_clamp
+from .fixed import make_plan, run_fixed
 from .grid import merge, positions, save_times, uniform_grid
-from .protocols import AbstractProtocol
-from .solvers import RushLarsen
 from .stepping import with_root_tolerance
 from .trace import Trace, describe, outputs_type, with_command
 

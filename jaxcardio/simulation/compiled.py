@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .arguments import is_traced
+from ..arguments import is_traced
 
 WIDE = {"xla_cpu_prefer_vector_width": 512}
 """XLA prefers 256 bits even where AVX-512 is there; populations are 1.5 times faster with 512, to the same bits

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .cell import AbstractCell, driven_state
-from .files import read_hdf5
-from .protocols import AbstractProtocol, from_json, to_json
-from .records import is_standard, model_name, rebuilt, static_fields, versions
+from ..cell import AbstractCell, driven_state
+from ..files.hdf5 import read_hdf5
+from ..files.records import is_standard, model_name, rebuilt, static_fields, versions
+from ..protocols import AbstractProtocol, from_json, to_json
 
 Numbers = Array | np.ndarray
 FORMAT = "jaxcardio trace"

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from . import models
-from .cell import AbstractCell, HeldCell, hold, unknown_name
+from .. import models
+from ..cell import AbstractCell, HeldCell, hold, unknown_name
 
 
 def versions() -> dict[str, str]:

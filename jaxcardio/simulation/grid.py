@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .protocols import AbstractProtocol
+from ..protocols import AbstractProtocol
 
 MERGE = 1e-9
 """Times closer than this (ms, relative beyond 1 ms) are one time: they differ by rounding only."""

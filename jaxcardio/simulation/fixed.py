@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .cell import AbstractCell, driven_rates
+from ..cell import AbstractCell, driven_rates
 from .compiled import compiled
 from .grid import positions
 from .stepping import (

@@ -12,15 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .arguments import is_traced
-from .cell import AbstractCell
+from ..arguments import is_traced
+from ..cell import AbstractCell
+from ..numerics import one_minus_exp
+from ..protocols import AbstractProtocol
+from ..relaxation import is_relaxation
+from ..solvers import RatesTerm, RushLarsen2
 from .compiled import compiled
-from .fixed_steps import BLOCK
+from .fixed import BLOCK
 from .grid import Stage, divided, merge, positions, staged_grid, uniform_grid
-from .numerics import one_minus_exp
-from .protocols import AbstractProtocol
-from .relaxation import is_relaxation
-from .solvers import RatesTerm, RushLarsen2
 from .stepping import cast, in_chunks, is_population, observe, over_cells, reporter, straight_pieces
 from .trace import Status
 
