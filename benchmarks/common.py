@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 import jaxcardio as jc
-from jaxcardio.simulation.grid import positions
+from jaxcardio.clock import positions
 
 RESULTS = Path(__file__).parent / "results"
 Rows = Sequence[dict[str, Any]]

@@ -20,6 +20,7 @@ from jax.experimental.pallas import triton
 import jaxcardio as jc
 from jaxcardio.cell import dtype_of
 from jaxcardio.simulation.fixed import _Run, make_plan
+from jaxcardio.simulation.request import Times
 
 
 class Launch(NamedTuple):
@@ -45,8 +46,11 @@ def fused_run(
     n, names = cells.population_size(), (cells.potential,)
     if n is None or n % launch.block:
         raise ValueError(f"cells: {n}; allowed: a multiple of block = {launch.block}")
-    edges = np.zeros(0) if protocol is None else protocol.edges(grid[0], grid[-1])
-    plan = make_plan(protocol, grid, np.array([len(grid) - 1]), edges, dtype_of(cells))
+    since = grid - grid[0]
+    drive = None if protocol is None else protocol.since(grid[0])
+    edges = np.zeros(0) if drive is None else drive.edges(0.0, since[-1])
+    times = Times(grid[0], since[-1], since, edges, np.zeros(0), since[-1:], grid[-1:])
+    plan = make_plan(drive, times, dtype_of(cells))
     steps = jax.tree.map(lambda x: _cut(x, launch.steps), plan.blocks.steps)
     y0 = jax.tree.map(lambda x: jnp.broadcast_to(x, (n,)), cells.initial_state())
     first = jax.tree.map(lambda x: x[0, 0], steps)

@@ -44,7 +44,8 @@ from common import RESULTS, Solution, errors, machine, solution, table, write_js
 from peers import Contestant, cvode, gotranx_rush_larsen, naive_diffrax, versions
 
 import jaxcardio as jc
-from jaxcardio.simulation.grid import PACED_STAGES, merge, save_times
+from jaxcardio.clock import merge
+from jaxcardio.simulation.grid import PACED_STAGES, save_times
 
 CELL = jc.models.TenTusscher2004
 PACING = jc.protocols.PulseTrain(-52.0, 1.0, 1000.0, 10.0)

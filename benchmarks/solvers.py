@@ -34,7 +34,8 @@ import numpy as np
 from common import RESULTS, Solution, errors, machine, nothing, solution, table, timed, write_json
 
 import jaxcardio as jc
-from jaxcardio.simulation.grid import PACED_STAGES, merge, save_times, uniform_grid
+from jaxcardio.clock import merge
+from jaxcardio.simulation.grid import PACED_STAGES, save_times, uniform_grid
 
 REFERENCE_RTOL, QUICK_REFERENCE_RTOL = 1e-10, 1e-8
 ADAPTIVE_SPACING = 0.01

@@ -1,7 +1,7 @@
 """The one clock. Absolute times are float64 on the host, and two of them are one time within one stated resolution.
 
-Whatever is laid out for a run, or compiled, counts from the start of that run (`AbstractProtocol.since`), of a step or of
-a cycle. So a run at t0 = 1e9 ms is as exact as one at 0, in float32 as well.
+Whatever is laid out for a run, or compiled, counts from the start of that run (`AbstractProtocol.since`), of a step or
+of a cycle. So a run at t0 = 1e9 ms is as exact as one at 0, in float32 as well.
 """
 
 from typing import Any

@@ -11,7 +11,7 @@ from cases import CASES, rms, slope
 
 import jaxcardio as jc
 from jaxcardio.numerics import one_minus_exp
-from jaxcardio.simulation.simulate import DEFAULT_RTOL
+from jaxcardio.simulation.request import DEFAULT_RTOL
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ..arguments import check_whole
 from ..cell import AbstractCell, dtype_of
 from ..progress import progress_bar
 from ..protocols import AbstractProtocol
-from ..simulation.simulate import DEFAULT_DT, DEFAULT_SAVE_EVERY
+from ..simulation.request import DEFAULT_DT, DEFAULT_SAVE_EVERY
 from ..simulation.simulate import simulate as simulate_one
 from ..simulation.trace import Trace
 

@@ -14,7 +14,7 @@ from ..files.hdf5 import read_hdf5
 from ..pharmacology import Drug, Incidence, block, incidence
 from ..progress import progress_bar
 from ..protocols import AbstractProtocol, to_json
-from ..simulation.trace import describe
+from ..simulation.request import describe
 from .simulation import member, simulate
 from .viability import (
     DISCARD,

@@ -1,4 +1,4 @@
-"""Adaptive steps, by Diffrax; clipped at the protocol's edges."""
+"""Adaptive steps, by Diffrax; clipped at the protocol's edges, and stopped wherever it bends."""
 
 from typing import Any, NamedTuple, cast
 
@@ -6,38 +6,73 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from ..cell import driven_rates
+from .request import Request
 from .stepping import observe, over_cells, pack, term, unpack
-from .trace import Status
+from .trace import States, Status
+
+FIRST_STEP = 0.01
+"""Length of the first step, ms."""
 
 
-class AdaptiveTimes(NamedTuple):
+class _Times(NamedTuple):
+    """Of `Request.times`, and the tolerances, in the dtype of the run."""
+
     t0: Any
-    t1: Any
+    length: Any
     edges: Any
+    corners: Any
     save: Any
     rtol: Any
     atol: Any
 
 
+def run(request: Request) -> States:
+    """Runs a request whose steps are the solver's own."""
+    at, dtype = request.times, request.dtype
+    numbers = (at.t0, at.length, at.edges, at.corners, at.saved, request.rtol, request.atol)
+    times = _Times(*(np.asarray(x, dtype) for x in numbers))
+    # Numbers of the protocol as arrays, so that other values do not compile anew.
+    drive = jax.tree.map(lambda x: jnp.asarray(x, dtype), request.drive)
+    adjoint = diffrax.RecursiveCheckpointAdjoint() if request.adjoint is None else request.adjoint
+    meter = diffrax.TextProgressMeter() if request.progress is True else diffrax.NoProgressMeter()
+    return States(
+        *_solve(
+            request.cell, request.y0, times, drive, request.solver, request.outputs, request.max_steps, adjoint, meter
+        )
+    )
+
+
 @eqx.filter_jit
-def run_adaptive(cell, y0, times: AdaptiveTimes, protocol, solver, names, max_steps, adjoint, meter):
-    def run(cell, y0):
-        def observed(t, y, args):
-            command = None if protocol is None or protocol.kind == "current" else protocol.value(t)
+def _solve(cell, y0, times: _Times, drive, solver, names, max_steps, adjoint, meter):
+    dtype = times.length.dtype
+
+    def solve(cell, y0):
+        def rates(t, y, drive):
+            if drive is None:
+                return cell.rates(times.t0 + t, y, 0.0)
+            t = jnp.asarray(t, dtype)
+            value, slope = jax.jvp(drive.value, (t,), (jnp.ones_like(t),))
+            return driven_rates(cell, times.t0 + t, y, drive.kind, value, slope)
+
+        def observed(t, y, drive):
+            command = None if drive is None or drive.kind == "current" else drive.value(t)
             return observe(cell, unpack(solver, y, type(y0)), command, names)
 
-        pid = diffrax.PIDController(times.rtol, times.atol, dtmin=8 * jnp.finfo(times.t1.dtype).eps * times.t1)
+        pid = diffrax.PIDController(times.rtol, times.atol, dtmin=8 * jnp.finfo(dtype).eps * times.length)
+        stops = {"step_ts": times.corners, "jump_ts": times.edges}
         solution = diffrax.diffeqsolve(
-            term(solver, cell.rates_under, type(y0)),
+            term(solver, rates, type(y0)),
             solver,
-            times.t0,
-            times.t1,
-            jnp.minimum(0.01, times.t1 - times.t0).astype(times.t1.dtype),
+            jnp.zeros((), dtype),
+            times.length,
+            jnp.minimum(FIRST_STEP, times.length).astype(dtype),
             pack(solver, y0),
-            protocol,
+            drive,
             saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times.save, fn=observed), diffrax.SubSaveAt(t1=True)]),
-            stepsize_controller=diffrax.ClipStepSizeController(pid, jump_ts=times.edges if times.edges.size else None),
+            stepsize_controller=diffrax.ClipStepSizeController(pid, **{k: x for k, x in stops.items() if x.size}),
             adjoint=adjoint,
             max_steps=max_steps,
             throw=False,
@@ -53,9 +88,4 @@ def run_adaptive(cell, y0, times: AdaptiveTimes, protocol, solver, names, max_st
         status = jnp.where(solution.result == diffrax.RESULTS.successful, ended, stopped)
         return saved, final, status, solution.stats["num_steps"]
 
-    return over_cells(run, cell, y0)(cell, y0)
-
-
-def as_arrays(protocol, dtype):
-    """Protocol numbers as arrays, so that other values do not compile anew."""
-    return jax.tree.map(lambda x: jnp.asarray(x, dtype), protocol)
+    return over_cells(solve, cell, y0)(cell, y0)

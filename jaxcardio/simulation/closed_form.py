@@ -14,44 +14,22 @@ import numpy as np
 
 from ..arguments import is_traced
 from ..cell import AbstractCell
+from ..clock import positions
 from ..numerics import one_minus_exp
 from ..protocols import AbstractProtocol
 from ..relaxation import is_relaxation
 from ..solvers import RatesTerm, RushLarsen2
 from .compiled import compiled
 from .fixed import BLOCK
-from .grid import Stage, divided, merge, positions, staged_grid, uniform_grid
-from .stepping import cast, in_chunks, is_population, observe, over_cells, reporter, straight_pieces
-from .trace import Status
+from .grid import straight_pieces
+from .request import Request
+from .stepping import cast, in_chunks, is_population, observe, over_cells, reporter
+from .trace import States, Status
 
-CLAMP_STAGES = (Stage(1.0, 0.02), Stage(5.0, 0.05), Stage(20.0, 0.1), Stage(60.0, 0.25), Stage(np.inf, 1.0))
-"""Steps after each edge of the command, for the states that are not gates of voltage alone. On 27 random steps of
-250 ms the total current of Kernik, ten Tusscher and Skibsbye cells is within 6e-5 of its range of steps of 0.005 ms."""
-CLIMB, SHORTEST = 0.05, 0.005
-"""Where the command moves, a step is no longer than this change of it, mV; but need not be shorter than this, ms."""
 SHORT = 8
 """Fewer steps of one length than this in a row are no stretch of their own."""
 BLOCK_COST = 4
 """What a block costs beside its steps, in steps."""
-
-
-def clamp_grid(protocol: AbstractProtocol, t0: float, t1: float, dt: float | None, wanted: np.ndarray) -> np.ndarray:
-    """Times to step to, ms: at most `dt` apart if given, else `CLAMP_STAGES` after each edge, and `CLIMB`.
-
-    No sample of a command is left out. (The change of a traced command is not known here, and not looked at.)
-    """
-    edges = protocol.edges(t0, t1)
-    longest = protocol.shortest()
-    if dt is not None:
-        return uniform_grid(t0, t1, min(dt, longest), [edges, wanted])
-    stages = [Stage(until, min(step, longest)) for until, step in CLAMP_STAGES]
-    grid = merge(staged_grid(np.append(t0, edges), wanted, t0, t1, stages))
-    length = np.diff(grid)
-    _, slope = straight_pieces(protocol, grid[:-1], length)
-    if not isinstance(slope, np.ndarray):
-        return grid
-    longest = np.clip(CLIMB / np.maximum(np.abs(slope), 1e-12), SHORTEST, length)
-    return divided(grid, np.ceil(length / longest - 1e-6).astype(int))
 
 
 def voltage_gates(cell: AbstractCell) -> tuple[str, ...]:
@@ -100,20 +78,28 @@ class _Blocks(NamedTuple):
 class ClampPlan(NamedTuple):
     """A clamped run laid out."""
 
-    ts: np.ndarray
     blocks: _Blocks
     kept: np.ndarray
     """Which of the blocks' samples are wanted, (blocks * most,)."""
     n_steps: int
 
 
-def make_clamp_plan(protocol: AbstractProtocol, grid: np.ndarray, wanted: np.ndarray, edges: np.ndarray, dtype):
-    """Lays out a clamped run over `grid` (ms), which has all `edges` and all `wanted` times on it."""
-    saved = positions(grid, wanted)
+def run(request: Request) -> States:
+    """Runs a request under a clamp."""
+    at = request.times
+    plan = make_clamp_plan(request.drive, at.grid, at.index, at.edges, request.dtype, at.t0)
+    seen, final, status = run_clamp(request.cell, request.y0, plan, request.outputs, request.progress)
+    return States(seen, final, status, np.full(np.shape(status), plan.n_steps))
+
+
+def make_clamp_plan(
+    drive: AbstractProtocol, grid: np.ndarray, saved: np.ndarray, edges: np.ndarray, dtype, t0: float = 0.0
+) -> ClampPlan:
+    """Lays out a clamped run over `grid` (ms since t0), which has all `edges` on it; `saved` are indices into it."""
     # A last step of no length, so that every sample is taken at the beginning of a step, the final one too.
     length = np.append(np.diff(grid), 0.0)
-    value, slope = straight_pieces(protocol, grid[:-1], length[:-1])
-    last = protocol.value(grid[-1:])
+    value, slope = straight_pieces(drive, grid[:-1], length[:-1])
+    last = drive.value(grid[-1:])
     jump = np.zeros(len(grid), bool)
     jump[positions(grid, edges)] = True
     index, alike = _cut(np.append(length[:-1], length[-2]), jump)
@@ -121,7 +107,7 @@ def make_clamp_plan(protocol: AbstractProtocol, grid: np.ndarray, wanted: np.nda
     xp = jnp if is_traced(value, last) or isinstance(value, jax.Array) else np
     value, slope = xp.concatenate([value, last]), xp.append(slope, 0.0)
     steps = _Steps(
-        start=cast(grid[index], dtype),
+        start=cast(t0 + grid[index], dtype),
         dt=cast(np.where(active, length[index], 0.0), dtype),
         value=cast(xp.where(active, value[index], value[index[:, :1]]), dtype),
         slope=cast(xp.where(active, slope[index], 0.0), dtype),
@@ -134,7 +120,7 @@ def make_clamp_plan(protocol: AbstractProtocol, grid: np.ndarray, wanted: np.nda
     most = max(1, int(is_wanted.sum(axis=1).max()))
     first = np.argsort(~is_wanted, axis=1, kind="stable")[:, :most].astype(np.int32)
     kept = np.take_along_axis(is_wanted, first, axis=1).ravel()
-    return ClampPlan(grid[saved], _Blocks(steps, held, first), kept, len(grid) - 1)
+    return ClampPlan(_Blocks(steps, held, first), kept, len(grid) - 1)
 
 
 def _cut(length: np.ndarray, jump: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..cell import AbstractCell, driven_rates
+from ..clock import positions
 from .compiled import compiled
-from .grid import positions
+from .grid import straight_pieces
+from .request import Request, Times
 from .stepping import (
     cast,
     in_chunks,
@@ -20,11 +22,11 @@ from .stepping import (
     over_cells,
     pack,
     reporter,
-    straight_pieces,
     term,
     unpack,
+    with_root_tolerance,
 )
-from .trace import Status
+from .trace import States, Status
 
 BLOCK = 50
 """Most steps in a block. XLA compiles short inner loops into one function: one cell alone runs 1.6 times faster at 50
@@ -35,6 +37,7 @@ class _Steps(NamedTuple):
     """What each step needs, known before the run: shape (blocks, steps a block)."""
 
     start: Any
+    """Absolute, ms: for a cell that depends on time."""
     dt: Any
     value: Any
     slope: Any
@@ -55,8 +58,6 @@ class _Blocks(NamedTuple):
 class Plan(NamedTuple):
     """A run laid out."""
 
-    ts: Any
-    """Saved times."""
     blocks: _Blocks
     kept: np.ndarray
     """Which of the blocks' saves are wanted."""
@@ -72,22 +73,26 @@ class _Carry(NamedTuple):
     status: Any
 
 
-def make_plan(protocol, ts, saved: np.ndarray, edges: np.ndarray | None, dtype) -> Plan:
-    """Lays out a run.
+def run(request: Request) -> States:
+    """Runs a request whose steps are given."""
+    solver = with_root_tolerance(request.solver, request.rtol, request.atol)
+    plan = make_plan(request.drive, request.times, request.dtype)
+    saved, final, status = run_plan(request.cell, request.y0, plan, solver, request.outputs, request.progress)
+    return States(saved, final, status, np.full(np.shape(status), plan.n_steps))
 
-    Args:
-        protocol: stimulus, clamp or None.
-        ts: times to step to, (steps + 1,), float64 numpy or traced.
-        saved: indices into `ts` of the times to save.
-        edges: the protocol's edges, all of them on `ts`; None if `ts` is traced: then jumps of the value are the edges.
-        dtype: of the run.
+
+def make_plan(drive, times: Times, dtype) -> Plan:
+    """Lays out a run under `drive`, a protocol in time since its start, or None.
+
+    Where the grid is traced, jumps of the drive's value are its edges.
     """
+    ts, edges, saved = times.grid, times.edges, times.index
     n = ts.shape[0] - 1
     start, length = ts[:-1], ts[1:] - ts[:-1]
     value = slope = None
     jump = np.zeros(n, bool)
-    if protocol is not None:
-        value, slope = straight_pieces(protocol, start, length)
+    if drive is not None:
+        value, slope = straight_pieces(drive, start, length)
         if edges is None:
             before = jnp.roll(value + slope * length, 1)
             jump = jnp.abs(value - before) > 1e-6 * (jnp.abs(value) + jnp.abs(before))
@@ -95,13 +100,13 @@ def make_plan(protocol, ts, saved: np.ndarray, edges: np.ndarray | None, dtype) 
             jump[positions(ts, edges)] = True
     size, slots, slot, kept = _cut_at(n, saved[saved > 0] - 1)
     command = command_at_start = None
-    if protocol is not None and protocol.kind == "voltage":
-        command_at_start = cast(protocol.value(ts[:1]), dtype)[0]
+    if drive is not None and drive.kind == "voltage":
+        command_at_start = cast(drive.value(ts[:1]), dtype)[0]
         at_slots = np.zeros(kept.size, int)
         at_slots[kept] = saved[saved > 0]
-        command = cast(protocol.value(ts[at_slots]), dtype).reshape(-1, slots)
+        command = cast(drive.value(ts[at_slots]), dtype).reshape(-1, slots)
     steps = _Steps(
-        start=_in_blocks(start, size, dtype),
+        start=_in_blocks(times.t0 + start, size, dtype),
         dt=_in_blocks(length, size, dtype),
         value=_in_blocks(value, size, dtype),
         slope=_in_blocks(slope, size, dtype),
@@ -109,13 +114,12 @@ def make_plan(protocol, ts, saved: np.ndarray, edges: np.ndarray | None, dtype) 
     )
     blocks = _Blocks(steps, slot, command)
     return Plan(
-        ts=ts[saved],
         blocks=blocks,
         kept=kept,
         save_start=bool((saved == 0).any()),
         command_at_start=command_at_start,
         n_steps=n,
-        kind=None if protocol is None else protocol.kind,
+        kind=None if drive is None else drive.kind,
     )
 
 
@@ -154,7 +158,7 @@ def _in_blocks(x, size: int, dtype):
     return xp.pad(x, (0, -x.shape[0] % size)).reshape(-1, size)
 
 
-def run_fixed(cell, y0, plan: Plan, solver, names, progress):
+def run_plan(cell, y0, plan: Plan, solver, names, progress):
     """Runs a plan: what was saved by name (..., time), the final state, and the status."""
     run = _Run(cell, solver, plan.kind, names, is_population(cell, y0), len(plan.kept) // len(plan.blocks.steps.dt))
     first = None

@@ -14,7 +14,6 @@ from jaxtyping import Array
 
 from ..arguments import is_traced
 from ..progress import progress_bar
-from ..protocols import AbstractProtocol
 from ..relaxation import derivative
 from ..solvers import AbstractRushLarsen, RatesTerm
 
@@ -77,16 +76,6 @@ def with_root_tolerance(solver: diffrax.AbstractSolver, rtol, atol) -> diffrax.A
         return solver
     rtol = 1e-6 if rtol is None else rtol
     return eqx.tree_at(lambda s: s.root_finder, solver, optimistix.Newton(rtol, 1e-2 * rtol if atol is None else atol))
-
-
-def straight_pieces(protocol: AbstractProtocol, start, length):
-    """Value at the start of each step and slope over it; `start` and `length` in ms.
-
-    Read inside the step, where rounding cannot put an edge on the wrong side; exact for straight pieces.
-    """
-    early, late = protocol.value(start + 0.25 * length), protocol.value(start + 0.75 * length)
-    slope = (late - early) / (0.5 * length)
-    return early - 0.25 * length * slope, slope
 
 
 def cast(x, dtype):

@@ -4,9 +4,8 @@ import collections
 import enum
 import functools
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
-import diffrax
 import equinox as eqx
 import h5py
 import jax
@@ -18,6 +17,7 @@ from ..cell import AbstractCell, driven_state
 from ..files.hdf5 import read_hdf5
 from ..files.records import is_standard, model_name, rebuilt, static_fields, versions
 from ..protocols import AbstractProtocol, from_json, to_json
+from .request import Request
 
 Numbers = Array | np.ndarray
 FORMAT = "jaxcardio trace"
@@ -36,7 +36,8 @@ class Status(enum.IntEnum):
 MESSAGES = {
     Status.OK: "ok",
     Status.NON_FINITE: (
-        "a state became infinite or NaN: the step is too long for this cell, or its parameters are not viable"
+        "a state became infinite or NaN: the initial state, the parameters or the protocol are not viable for this "
+        "cell, or the step is too long for it"
     ),
     Status.STEP_LIMIT: "max_steps was reached: allow more steps or loosen rtol",
     Status.SOLVER_FAILED: "the solver's nonlinear solve or step-size control failed: loosen rtol, or use a shorter dt",
@@ -213,16 +214,31 @@ def _named_outputs(names: tuple[str, ...]) -> type:
     return collections.namedtuple("Outputs", names)
 
 
-def with_command(cell: AbstractCell, ys, protocol: AbstractProtocol | None, ts):
+class States(NamedTuple):
+    """What a runner returns."""
+
+    saved: dict[str, Any]
+    """By name, (*population, time)."""
+    final: Any
+    """The whole state at the end."""
+    status: Any
+    steps: Any
+
+
+def make_trace(request: Request, states: States) -> Trace:
+    """The trace of a run."""
+    cell, drive, times = request.cell, request.drive, request.times
+    ys = outputs_type(request.outputs, cell)(**states.saved)
+    ys, final = (
+        _with_command(cell, y, drive, t) for y, t in ((ys, times.saved), (states.final, np.float64(times.length)))
+    )
+    return Trace(times.ts, ys, states.status, final, states.steps, cell, request.protocol, request.how)
+
+
+def _with_command(cell: AbstractCell, ys, drive: AbstractProtocol | None, since):
     """Saved states as the cell saw them: under a clamp the potential is the command's (its new value at an edge)."""
-    if protocol is None or protocol.kind == "current" or cell.potential not in ys._fields:
+    if drive is None or drive.kind == "current" or cell.potential not in ys._fields:
         return ys
-    command = jnp.asarray(protocol.value(ts), getattr(ys, cell.potential).dtype)
+    command = jnp.asarray(drive.value(since), getattr(ys, cell.potential).dtype)
     shape = getattr(ys, cell.potential).shape
-    return driven_state(cell, ys, protocol.kind, jnp.broadcast_to(command, shape))
-
-
-def describe(solver: diffrax.AbstractSolver | str, **settings) -> str:
-    """Solver and settings as text for the record."""
-    name = solver if isinstance(solver, str) else type(solver).__name__
-    return ", ".join([name, *(f"{k}={v}" for k, v in settings.items() if v is not None)])
+    return driven_state(cell, ys, drive.kind, jnp.broadcast_to(command, shape))

@@ -21,8 +21,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..cell import AbstractCell
+from ..clock import merge
 from ..models import KernikClancy2019
-from ..simulation.grid import Stage, merge, staged_grid
+from ..simulation.grid import Stage, staged_grid
 from .experiment import Experiment
 from .recording import Recording
 from .rig import Rig, measured_noise, recorded_current

@@ -34,11 +34,12 @@ from jaxtyping import Array, Float
 
 from ..arguments import check, check_whole
 from ..cell import AbstractCell, Scalar, parameter, unknown_name
+from ..clock import merge
 from ..numerics import one_minus_exp
 from ..protocols import AbstractProtocol
 from ..relaxation import Relaxation
-from ..simulation.closed_form import clamp_grid, voltage_gates
-from ..simulation.grid import Stage, merge, staged_grid
+from ..simulation.closed_form import voltage_gates
+from ..simulation.grid import Stage, clamp_grid, staged_grid
 from ..simulation.simulate import simulate
 from ..solvers import AbstractRushLarsen, RatesTerm, RushLarsen2
 from .experiment import Experiment

@@ -14,9 +14,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ...cell import astype, dtype_of
+from ...clock import positions
 from ...progress import progress_bar
 from ...protocols import Segments, VoltageSteps
-from ...simulation.closed_form import clamp_grid, make_clamp_plan, run_clamp
+from ...simulation.closed_form import make_clamp_plan, run_clamp
+from ...simulation.grid import clamp_grid
 from ..experiment import OUTPUT, Experiment
 from .criteria import SIGMA, SPREAD, Criterion, check_judge, checked_theta, posterior_covariance, posterior_sd, value_of
 from .steps import Space
@@ -44,7 +46,7 @@ class Step:
         self.counts = experiment.windows.counts.astype(dtype)
         clamp, times = VoltageSteps([0.0], [self.length]), experiment.windows.times
         grid = clamp_grid(clamp, 0.0, self.length, None, times)
-        self.plan = make_clamp_plan(clamp, grid, times, np.zeros(0), dtype)
+        self.plan = make_clamp_plan(clamp, grid, positions(grid, times), np.zeros(0), dtype)
 
     def begin(self, cells: int):
         """The published state, one a cell."""
