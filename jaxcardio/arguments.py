@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.core import Tracer
 
 COLDEST, WARMEST = 273.0, 323.0
 """A temperature of a living cell, K: what is outside was meant in degrees Celsius."""
+LONGEST = 200
+"""Of a value that is refused, no more than so many characters are shown."""
 
 
 def is_traced(*xs) -> bool:
@@ -17,28 +19,50 @@ def is_traced(*xs) -> bool:
 
 
 def check(name: str, value: Any, unit: str, allowed: str, is_allowed: Callable[[np.ndarray], Any]) -> None:
-    """A ValueError with name, value, unit and allowed range unless `is_allowed` of every known number; None passes."""
+    """A ValueError with name, value, unit and allowed range unless `is_allowed` of every known number.
+
+    None passes. Text, truth values, complex numbers and whatever else is no real number are refused.
+    """
     if value is None or is_traced(value):
         return
     try:
-        good = bool(np.all(is_allowed(np.asarray(value, float))))
-    except (TypeError, ValueError):
+        good = bool(np.all(is_allowed(_numbers(value))))
+    except (TypeError, ValueError, OverflowError):
         good = False
     if not good:
-        raise ValueError(f"{name} = {value} {unit}; allowed: {allowed}")
+        raise refusal(name, value, unit, allowed)
 
 
 def check_whole(name: str, value: Any, unit: str, least: int = 1) -> None:
     """A ValueError with name, value, unit and allowed range unless `value` is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name} = {value} {unit}; allowed: a whole number >= {least}")
+        raise refusal(name, value, unit, f"a whole number >= {least}")
 
 
-def check_number(name: str, value: Any, unit: str, allowed: str, is_allowed: Callable[[float], Any]) -> None:
-    """A ValueError with name, value, unit and allowed range unless `value` is one known number that `is_allowed`."""
+def check_known(name: str, value: Any, unit: str, allowed: str, is_allowed: Callable[[np.ndarray], Any]) -> None:
+    """As `check`, for one number that must be given, and known now."""
     if is_traced(value):
-        raise ValueError(f"{name} is traced; allowed: a concrete number of {unit}")
-    is_number = isinstance(value, int | float | np.number | np.ndarray | Array) and not isinstance(value, bool)
-    if not (is_number and np.shape(value) == () and np.isrealobj(value) and is_allowed(float(value))):
-        shown = repr(value) if isinstance(value, str) else value
-        raise ValueError(f"{name} = {shown}{' ' * bool(unit)}{unit}; allowed: {allowed}")
+        raise ValueError(f"{name} is traced; allowed: a concrete number, {allowed}")
+    if value is None or np.shape(value) != ():
+        raise refusal(name, value, unit, allowed)
+    check(name, value, unit, allowed, is_allowed)
+
+
+def refusal(name: str, value: Any, unit: str, allowed: str) -> ValueError:
+    """The error that refuses this value, on one line; to be raised."""
+    text = " ".join((repr(value) if isinstance(value, str | bytes) else str(value)).split())
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return ValueError(f"{name} = {text}{' ' * bool(unit)}{unit}; allowed: {allowed}")
+
+
+def is_real(array: np.ndarray) -> bool:
+    """Whether these are whole or floating-point numbers; no text, truth values, complex numbers or objects."""
+    return array.dtype.kind in "iuf" or bool(jnp.issubdtype(array.dtype, jnp.floating))
+
+
+def _numbers(value: Any) -> np.ndarray:
+    """As float64; numpy alone would take the text "5" for a number, and True."""
+    array = np.asarray(value)
+    if not is_real(array) and (isinstance(value, bool) or not isinstance(value, int)):  # an int can be a long one
+        raise TypeError("no real numbers")
+    return np.asarray(value, float)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arguments import check_number, is_traced
+from ..arguments import check_known, is_traced
 from ..clock import RESOLUTION, between, check_time, merge
 from ..protocols import AbstractProtocol
 from .memory import STEP_BYTES, check_fits
@@ -153,7 +153,7 @@ def check_span(t0, t1) -> float:
             raise ValueError(
                 f"{name} is traced; allowed: a concrete number of ms (differentiate through times with grid=)"
             )
-        check_number(name, value, "ms", "finite", np.isfinite)
+        check_known(name, value, "ms", "finite", np.isfinite)
         check_time(name, value)
     if not t1 - t0 > SHORTEST_STEP:
         raise ValueError(f"t1 = {t1} ms; allowed: > t0 = {t0} ms, by more than {SHORTEST_STEP:g} ms")
@@ -162,7 +162,7 @@ def check_span(t0, t1) -> float:
 
 def check_step(dt, protocol: AbstractProtocol | None) -> None:
     """A fixed step, ms: a number that resolves the clock's resolution and the protocol's shortest pulse or step."""
-    check_number("dt", dt, "ms", f"> 0, at least {SHORTEST_STEP:g} ms", lambda x: np.isfinite(x) and x >= SHORTEST_STEP)
+    check_known("dt", dt, "ms", f"> 0, at least {SHORTEST_STEP:g} ms", lambda x: np.isfinite(x) and x >= SHORTEST_STEP)
     if protocol is not None and dt > protocol.shortest() * (1 + 1e-9):
         raise ValueError(
             f"dt = {dt} ms; allowed: 0 < dt <= {protocol.shortest()} ms, the protocol's shortest pulse or step"

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arguments import check_number, check_whole, is_traced
+from ..arguments import check_known, check_whole, is_traced, refusal
 from ..cell import AbstractCell, dtype_of, unknown_name
 from ..clock import RESOLUTION, between, check_time, positions
 from ..protocols import AbstractProtocol
@@ -153,31 +153,24 @@ def describe(solver: diffrax.AbstractSolver | str, **settings) -> str:
 
 def _check_kinds(cell, protocol, solver, max_steps, adjoint, progress) -> None:
     if not isinstance(cell, AbstractCell):
-        raise ValueError(f"cell = {_shown(cell)}; allowed: a cell, e.g. jaxcardio.models.TenTusscher2004()")
+        raise refusal("cell", cell, "", "a cell, e.g. jaxcardio.models.TenTusscher2004()")
     if cell.population_size() == 0:
         raise ValueError("cell: a population of 0 cells; allowed: at least one")
     if protocol is not None and not isinstance(protocol, AbstractProtocol):
-        raise ValueError(f"protocol = {_shown(protocol)}; allowed: one of jaxcardio.protocols, or None")
+        raise refusal("protocol", protocol, "", "one of jaxcardio.protocols, or None")
     if solver is not None and not isinstance(solver, diffrax.AbstractSolver):
-        raise ValueError(
-            f"solver = {_shown(solver)}; allowed: a Diffrax solver, e.g. jaxcardio.RushLarsen2() or diffrax.Kvaerno5()"
-        )
+        allowed = "a Diffrax solver, e.g. jaxcardio.RushLarsen2() or diffrax.Kvaerno5()"
+        raise refusal("solver", solver, "", allowed)
     check_whole("max_steps", max_steps, "steps")
     if adjoint is not None and not isinstance(adjoint, diffrax.AbstractAdjoint):
-        raise ValueError(f"adjoint = {_shown(adjoint)}; allowed: one of Diffrax's, e.g. diffrax.ForwardMode()")
+        raise refusal("adjoint", adjoint, "", "one of Diffrax's, e.g. diffrax.ForwardMode()")
     if isinstance(adjoint, diffrax.BacksolveAdjoint):
         raise ValueError(
             "adjoint = BacksolveAdjoint: integrating these stiff cells backwards in time is unstable and its gradients "
             "are wrong; allowed: RecursiveCheckpointAdjoint (reverse), ForwardMode or DirectAdjoint (forward)"
         )
     if not isinstance(progress, bool) and not callable(progress):
-        raise ValueError(f"progress = {_shown(progress)}; allowed: True, False, or a function of the fraction done")
-
-
-def _shown(x: Any) -> str:
-    """A value as an error shows it: on one short line."""
-    text = " ".join(repr(x).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
+        raise refusal("progress", progress, "", "True, False, or a function of the fraction done")
 
 
 def _is_adaptive(solver, dt, grid, rtol, atol) -> bool:
@@ -197,9 +190,9 @@ def _tolerances(rtol, atol, dtype, t1, length) -> tuple[float, float]:
     """The tolerances of an adaptive run, with defaults; refuses what the dtype cannot reach."""
     smallest = SMALLEST_RTOL[dtype.name]
     rtol = max(DEFAULT_RTOL, smallest) if rtol is None else rtol
-    check_number("rtol", rtol, "", "> 0", lambda x: np.isfinite(x) and x > 0)
+    check_known("rtol", rtol, "", "> 0", lambda x: np.isfinite(x) and x > 0)
     atol = 1e-2 * rtol if atol is None else atol
-    check_number("atol", atol, "", "> 0", lambda x: np.isfinite(x) and x > 0)
+    check_known("atol", atol, "", "> 0", lambda x: np.isfinite(x) and x > 0)
     if rtol < smallest:
         hint = "" if dtype == jnp.float64 else (
             ". Enable float64 with jax.config.update('jax_enable_x64', True) and build the cell anew"
@@ -257,7 +250,7 @@ def _save_times(t0, t1, every, at) -> tuple[np.ndarray, np.ndarray]:
     if at is None:
         every = min(DEFAULT_SAVE_EVERY, length) if every is None else every
         allowed = f"0 < save_every <= t1 - t0 = {length} ms, at least {SHORTEST_STEP:g} ms"
-        check_number("save_every", every, "ms", allowed, lambda x: SHORTEST_STEP <= x <= length + RESOLUTION)
+        check_known("save_every", every, "ms", allowed, lambda x: SHORTEST_STEP <= x <= length + RESOLUTION)
         every = min(float(every), length)
         check_fits(f"t1 - t0 = {length:g} ms at save_every = {every:g} ms", length / every, "samples", STEP_BYTES)
         since = save_times(0.0, length, every)
@@ -280,7 +273,7 @@ def _ascending(name: str, times: Any, expected: str, least: int) -> np.ndarray:
     except (TypeError, ValueError):  # ragged
         found = None
     if found is None:
-        raise ValueError(f"{name} = {_shown(times)}; expected times in ms, {expected}")
+        raise refusal(name, times, "", f"times in ms, {expected}")
     good = found.ndim == 1 and found.size >= least and np.isfinite(found).all() and (np.diff(found) > RESOLUTION).all()
     if not good:
         raise ValueError(
@@ -302,10 +295,10 @@ def _output_names(cell, outputs) -> tuple[str, ...]:
     if outputs is None:
         return states
     if isinstance(outputs, str) or not isinstance(outputs, list | tuple | set | frozenset) or len(outputs) == 0:
-        raise ValueError(f"outputs = {_shown(outputs)}; allowed: a list of names of states and currents")
+        raise refusal("outputs", outputs, "", "a list of names of states and currents")
     for name in outputs:
         if not isinstance(name, str):
-            raise ValueError(f"outputs: {_shown(name)} is no name; allowed: a list of names of states and currents")
+            raise refusal("outputs", name, "", "names of states and currents")
         if name not in cell.units:
             raise ValueError(unknown_name("state or current", name, cell.units, type(cell).__name__))
     return tuple(outputs)

@@ -68,7 +68,9 @@ def _laid_out(protocol, begins, ends, dtype) -> _Steps:
         at = np.rint(edges / grid[1]).astype(int).clip(1, STEPS - 1)
         grid[at] = edges  # no step goes over an edge
         length = np.diff(grid)
-        value, slope = (np.zeros(STEPS), np.zeros(STEPS)) if drive is None else straight_pieces(drive, grid[:-1], length)
+        value, slope = (
+            (np.zeros(STEPS), np.zeros(STEPS)) if drive is None else straight_pieces(drive, grid[:-1], length)
+        )
         jump = np.isin(np.arange(STEPS), at)
         rows.append(_Steps(begin + grid[:-1], length, value, slope, jump))
     numbers = _Steps(*map(np.stack, zip(*rows, strict=True)))
