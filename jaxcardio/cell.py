@@ -194,7 +194,13 @@ def driven_rates(cell: AbstractCell, t, y, kind: str, value, slope):
 
 
 def astype(cell: AbstractCell, dtype) -> AbstractCell:
-    """The cell with every floating-point leaf in `dtype`; a run computes in the dtype of its cell."""
+    """The cell with every floating-point leaf in `dtype`, float32 or float64: that in which its runs compute."""
+    try:
+        name = jnp.dtype(dtype).name
+    except TypeError:
+        name = repr(dtype)
+    if name not in ("float32", "float64"):
+        raise ValueError(f"dtype = {name}; allowed: float32 or float64")
     return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, cell)
 
 

@@ -41,7 +41,8 @@ def uniform_grid(t0: float, t1: float, dt: float, through: Sequence[np.ndarray] 
     steps = (t1 - t0) / dt
     check_fits(f"t1 - t0 = {t1 - t0:g} ms at dt = {dt:g} ms", steps, "steps", STEP_BYTES)
     corners = between(t0, t1, np.concatenate([np.zeros(0), *through]))
-    counts = np.maximum(1, np.ceil(np.diff(corners) / dt - 1e-6)).astype(int)
+    # Two corners, each known to the clock's resolution, take no step more for being that much farther apart.
+    counts = np.maximum(1, np.ceil((np.diff(corners) - 2 * RESOLUTION) / dt)).astype(int)
     return divided(corners, counts)
 
 
