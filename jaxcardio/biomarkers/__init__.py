@@ -21,8 +21,8 @@ from .action_potentials import action_potentials_from as action_potentials_from
 from .detection import FIRE as FIRE
 from .detection import RE_ARM as RE_ARM
 from .detection import REST_QUANTILE as REST_QUANTILE
-from .detection import REST_SAMPLES as REST_SAMPLES
 from .detection import Positions as Positions
+from .sampling import REST_SAMPLES as REST_SAMPLES
 from .sequences import Alternans as Alternans
 from .sequences import Restitution as Restitution
 from .sequences import alternans as alternans

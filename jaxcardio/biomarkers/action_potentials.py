@@ -1,7 +1,6 @@
 """The action potentials of a trace: the record of what was measured, and the two calls that return it."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -12,55 +11,64 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from ..arguments import check, is_traced
 from .arguments import check_level, check_samples, check_threshold
-from .detection import Positions, beat_spans, find_rises, locate_stimuli, row_count, window_size
-from .measurement import apds_of_cells, find_and_measure
-from .smoothing import moving_average
+from .batched import apd_of_cells, of_cells
+from .detection import Positions
+from .on_host import apd_of_one_cell, of_one_cell
+from .sampling import locate_stimuli, namespace
+from .smoothing import smoothed
+
+Numbers = Array | np.ndarray
 
 
 class ActionPotentials(eqx.Module):
     """What was measured, one entry a beat. Fields are (..., beats): NaN or False where there is no such beat.
+
+    NumPy arrays where the samples were known, with `t_upstroke` and `t_peak` in float64; JAX arrays in the precision of
+    V under `jit`, `vmap` and `grad`.
 
     `captured`: an upstroke was seen (where paced: within the cycle of that stimulus).
     `valid`: captured, and not cut by the beginning or the end of the trace; only these rows carry numbers.
     `repolarised`: V came down to the APD90 level before the next upstroke and the end. `valid & ~repolarised` is a
     cell that failed to repolarise: stuck at its plateau, or oscillating there.
     `ead`: an early afterdepolarisation, see `action_potentials_from`.
+    `resolved`: the samples about the upstroke lie close enough for `dvdt_max` to be right to about 1 %.
     """
 
-    t_upstroke: Float[Array, "... beats"]
-    t_peak: Float[Array, "... beats"]
-    rmp: Float[Array, "... beats"]
-    peak: Float[Array, "... beats"]
-    dvdt_max: Float[Array, "... beats"]
-    cycle_length: Float[Array, "... beats"]
-    apds: Float[Array, "... beats levels"]
-    captured: Bool[Array, "... beats"]
-    valid: Bool[Array, "... beats"]
-    repolarised: Bool[Array, "... beats"]
-    ead: Bool[Array, "... beats"]
+    t_upstroke: Float[Numbers, "... beats"]
+    t_peak: Float[Numbers, "... beats"]
+    rmp: Float[Numbers, "... beats"]
+    peak: Float[Numbers, "... beats"]
+    dvdt_max: Float[Numbers, "... beats"]
+    cycle_length: Float[Numbers, "... beats"]
+    apds: Float[Numbers, "... beats levels"]
+    captured: Bool[Numbers, "... beats"]
+    valid: Bool[Numbers, "... beats"]
+    repolarised: Bool[Numbers, "... beats"]
+    ead: Bool[Numbers, "... beats"]
+    resolved: Bool[Numbers, "... beats"]
     positions: Positions
-    samples: tuple[Array, Array, Array] | None
+    samples: tuple[Numbers, Numbers] | None
     levels: tuple[float, ...] = eqx.field(static=True)
     paced: bool = eqx.field(static=True)
 
     @property
-    def apa(self) -> Float[Array, "... beats"]:
+    def apa(self) -> Float[Numbers, "... beats"]:
         """Amplitude, peak - rmp, mV."""
         return self.peak - self.rmp
 
     @property
-    def apd30(self) -> Float[Array, "... beats"]:
+    def apd30(self) -> Float[Numbers, "... beats"]:
         return self.apd(30.0)
 
     @property
-    def apd50(self) -> Float[Array, "... beats"]:
+    def apd50(self) -> Float[Numbers, "... beats"]:
         return self.apd(50.0)
 
     @property
-    def apd90(self) -> Float[Array, "... beats"]:
+    def apd90(self) -> Float[Numbers, "... beats"]:
         return self.apd(90.0)
 
-    def apd(self, level: float) -> Float[Array, "... beats"]:
+    def apd(self, level: float) -> Float[Numbers, "... beats"]:
         """Duration (ms) from the upstroke to `level` % repolarisation.
 
         Any level where the samples were kept (`action_potentials` keeps them), else one of `levels`.
@@ -70,10 +78,10 @@ class ActionPotentials(eqx.Module):
             return self.apds[..., self.levels.index(level)]
         if self.samples is None:
             raise ValueError(f"level = {level} %; measured: {self.levels} % (give levels=, or keep_samples=True)")
-        ts, dt, V = self.samples
-        cells, positions = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (V, self.positions))
-        apd = apds_of_cells(ts, dt, cells, positions, jnp.asarray(level, V.dtype)).reshape(self.valid.shape)
-        return jnp.where(self.valid, apd, jnp.nan)
+        ts, V = self.samples
+        if isinstance(V, np.ndarray):
+            return apd_of_one_cell(ts, V, self.positions, self.valid, level)
+        return apd_of_cells(ts, V, self.positions, self.valid, level)
 
 
 def action_potentials(
@@ -164,7 +172,7 @@ def action_potentials_from(
     Raises:
         ValueError: an argument out of its range, by name.
     """
-    ts, dt, V = check_samples(ts, V)
+    ts, V = check_samples(ts, V)
     levels = tuple(sorted({*(check_level(x) for x in levels), 30.0, 90.0}))
     check("smoothing", smoothing, "ms", "> 0", lambda x: x > 0)
     check("min_amplitude", min_amplitude, "mV", "> 0", lambda x: x > 0)
@@ -172,30 +180,34 @@ def action_potentials_from(
     check("ead_after", ead_after, "ms", ">= 0", lambda x: x >= 0)
     check("max_beats", max_beats, "beats", ">= 1", lambda x: x >= 1)
     check("window", window, "samples", ">= 3", lambda x: x >= 3)
-    threshold = check_threshold(threshold, V.dtype)
+    threshold = check_threshold(threshold)
     stimuli = None if onsets is None or np.shape(onsets) == (0,) else locate_stimuli(ts, onsets)
+    limits = {"min_amplitude": min_amplitude, "min_dvdt": min_dvdt, "ead_rise": ead_rise, "ead_after": ead_after}
+    limits["patience"] = patience
 
-    cells = V.reshape(-1, V.shape[-1])
+    known = not is_traced(*jax.tree.leaves((ts, V, stimuli, threshold, smoothing, limits)))
+    one_known = known and V.ndim == 1
+    samples: Any = np.asarray(V) if one_known else jnp.asarray(V)
     if smoothing is not None:
-        cells = moving_average(ts, dt, cells, jnp.asarray(smoothing, cells.dtype))
-    rises = find_rises(ts, jax.lax.stop_gradient(cells), threshold, jnp.asarray(min_amplitude, V.dtype))
-    rows = row_count(rises, stimuli, max_beats)
-    # Static sizes are rounded up, so that similar traces share one compilation.
-    spans, longest = beat_spans(rises, stimuli, rows if stimuli is not None else 1 << (rows - 1).bit_length())
-    window = min(window or window_size(longest, V.shape[-1]), V.shape[-1])
-    limits = {"min_dvdt": min_dvdt, "ead_rise": ead_rise, "ead_after": ead_after, "patience": patience}
-    limits = {k: jnp.asarray(x, V.dtype) for k, x in limits.items()}
-    paced = stimuli is not None
-    fields = find_and_measure(ts, dt, cells, spans, limits, window, levels, paced)
-    fields = _crop(fields, rows, V.shape[:-1])
-    samples = (ts, dt, cells.reshape(V.shape)) if keep_samples else None
-    return ActionPotentials(**fields, samples=samples, levels=levels, paced=paced)
+        samples = smoothed(ts, samples, smoothing)
+    if one_known:
+        limits, threshold = jax.tree.map(float, (limits, threshold))
+        fields = of_one_cell(ts, samples, stimuli, threshold, limits, max_beats, window, levels)
+    else:
+        cells = samples.reshape(-1, V.shape[-1])
+        fields = of_cells(ts, cells, stimuli, threshold, limits, max_beats, window, levels)
+        fields = jax.tree.map(lambda x: x.reshape(*V.shape[:-1], *x.shape[1:]), fields)
+    fields |= _absolute(ts, fields["positions"], fields.pop("into"))
+    kept = (ts, samples) if keep_samples else None
+    return ActionPotentials(**fields, samples=kept, levels=levels, paced=stimuli is not None)
 
 
-@partial(jax.jit, static_argnums=(1, 2))
-def _crop(fields, rows, population):
-    """The first `rows` beats of each of the fields (cells, beats, ...), as (*population, rows, ...)."""
-    return jax.tree.map(lambda x: x[:, :rows].reshape(*population, rows, *x.shape[2:]), fields)
+def _absolute(ts, positions, into):
+    """The times of upstrokes and peaks, NaN where `into` is: float64 where all is known, else in the precision of V."""
+    xp = namespace(ts, into)
+    ts = ts if xp is np else jnp.asarray(ts, into.dtype)
+    upstroke, peak = (ts[xp.minimum(x, ts.shape[0] - 1)] for x in (positions.upstroke, positions.peak))
+    return {"t_upstroke": upstroke + into, "t_peak": xp.where(xp.isnan(into), np.nan, peak)}
 
 
 def _protocol_onsets(trace):

@@ -10,11 +10,9 @@ from ..arguments import check, is_traced
 
 
 def check_samples(ts, V):
-    """ts, its differences and V as arrays of V's floating type, after checking them.
-
-    Differences are taken before rounding to float32: at 60 s its spacing is 0.004 ms, half a fine time step.
-    """
-    V = jnp.asarray(V)
+    """ts and V after checking them: ts in float64 on the host unless it is traced, V as floats, where it was."""
+    if not isinstance(V, np.ndarray | jax.Array):
+        V = jnp.asarray(V) if is_traced(*jax.tree.leaves(V)) else np.asarray(V)
     if not jnp.issubdtype(V.dtype, jnp.floating):
         V = V.astype(float)
     shape = np.shape(ts)
@@ -22,11 +20,12 @@ def check_samples(ts, V):
         raise ValueError(f"ts (ms) and V (mV): expected shapes (T,) and (..., T), got {shape} and {V.shape}")
     if shape[0] < 3:
         raise ValueError(f"ts = {shape[0]} samples; allowed: >= 3")
+    if is_traced(*jax.tree.leaves(ts)):
+        return jnp.asarray(ts), V
+    ts = np.asarray(ts, np.float64)
     check("ts", ts, "ms", "finite", lambda x: np.isfinite(x).all())
     check("ts", ts, "ms", "strictly ascending", lambda x: (np.diff(x) > 0).all())
-    ts = ts if isinstance(ts, jax.Array) else np.asarray(ts, np.float64)
-    dt = jnp.diff(ts) if isinstance(ts, jax.Array) else np.diff(ts)
-    return jnp.asarray(ts, V.dtype), jnp.asarray(dt, V.dtype), V
+    return ts, V
 
 
 def check_level(level):
@@ -34,12 +33,12 @@ def check_level(level):
     return float(level)
 
 
-def check_threshold(threshold, dtype) -> tuple[Any, Any] | None:
+def check_threshold(threshold) -> tuple[Any, Any] | None:
     if threshold is None:
         return None
-    if not isinstance(threshold, (tuple, list)) or len(threshold) != 2:
+    if not isinstance(threshold, tuple | list) or len(threshold) != 2:
         raise ValueError(f"threshold = {threshold} mV; allowed: (low, high), or None to take them from the trace")
     if not is_traced(*threshold):
         check("threshold", threshold, "mV", "(low, high) with low < high", lambda x: x[0] < x[1])
     low, high = threshold
-    return jnp.asarray(low, dtype), jnp.asarray(high, dtype)
+    return low, high

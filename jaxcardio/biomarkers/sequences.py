@@ -3,20 +3,20 @@
 from functools import partial
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
 from ..arguments import check
-from .action_potentials import ActionPotentials
+from .action_potentials import ActionPotentials, Numbers
 from .measurement import at_previous
+from .sampling import namespace
 
 
 class Alternans(NamedTuple):
     """Beat-to-beat alternation of APD90: its size (ms; NaN with fewer than two pairs of beats), whether it counts."""
 
-    difference: Float[Array, "..."]
-    alternates: Bool[Array, "..."]
+    difference: Float[Numbers, "..."]
+    alternates: Bool[Numbers, "..."]
 
 
 def alternans(beats: ActionPotentials, *, threshold: float = 5.0) -> Alternans:
@@ -27,17 +27,18 @@ def alternans(beats: ActionPotentials, *, threshold: float = 5.0) -> Alternans:
     settle first, or give the last ten beats.
     """
     check("threshold", threshold, "ms", "> 0", lambda x: x > 0)
-    change = jnp.diff(beats.apd90, axis=-1)
-    sign = jnp.asarray(1.0 - 2.0 * (np.arange(change.shape[-1]) % 2), change.dtype)
-    known = jnp.isfinite(change)
+    xp = namespace(beats.apd90)
+    change = xp.diff(beats.apd90, axis=-1)
+    sign = xp.asarray(1.0 - 2.0 * (np.arange(change.shape[-1]) % 2), change.dtype)
+    known = xp.isfinite(change)
     pairs = known.sum(axis=-1)
-    total = jnp.sum(jnp.where(known, change, 0.0) * jnp.broadcast_to(sign, change.shape), axis=-1)
-    size = jnp.abs(total) / jnp.maximum(pairs, 1).astype(change.dtype)
-    size = jnp.where(pairs >= 2, size, jnp.nan)
+    total = xp.sum(xp.where(known, change, 0.0) * xp.broadcast_to(sign, change.shape), axis=-1)
+    size = xp.abs(total) / xp.maximum(pairs, 1).astype(change.dtype)
+    size = xp.where(pairs >= 2, size, np.nan)
     return Alternans(size, size >= threshold)
 
 
-def capture_ratio(beats: ActionPotentials) -> Float[Array, "..."]:
+def capture_ratio(beats: ActionPotentials) -> Float[Numbers, "..."]:
     """Fraction of stimuli that were captured: 1, or 1/2 for 2:1 block.
 
     A last stimulus without a response is left out: the trace may have ended too early.
@@ -46,16 +47,17 @@ def capture_ratio(beats: ActionPotentials) -> Float[Array, "..."]:
         raise ValueError("beats: spontaneous; capture_ratio needs beats measured with onsets")
     hits = beats.captured.sum(axis=-1).astype(beats.peak.dtype)
     stimuli = beats.captured.shape[-1] - 1 + beats.captured[..., -1].astype(beats.peak.dtype)
-    return jnp.where(stimuli > 0, hits / jnp.maximum(stimuli, 1.0), jnp.nan)
+    xp = namespace(stimuli)
+    return xp.where(stimuli > 0, hits / xp.maximum(stimuli, 1.0), np.nan)
 
 
 class Restitution(NamedTuple):
     """One entry a beat, NaN where unknown (the first beat; after a beat that did not repolarise), ms."""
 
-    diastolic_interval: Float[Array, "... beats"]
+    diastolic_interval: Float[Numbers, "... beats"]
     """before the beat: cycle length minus the previous APD90"""
-    apd90: Float[Array, "... beats"]
-    cycle_length: Float[Array, "... beats"]
+    apd90: Float[Numbers, "... beats"]
+    cycle_length: Float[Numbers, "... beats"]
 
 
 def restitution(beats: ActionPotentials) -> Restitution:
@@ -64,16 +66,17 @@ def restitution(beats: ActionPotentials) -> Restitution:
     return Restitution(interval, beats.apd90, beats.cycle_length)
 
 
-def restitution_slope(pairs: Restitution, *, resolution: float = 1.0) -> tuple[Array, Array]:
+def restitution_slope(pairs: Restitution, *, resolution: float = 1.0) -> tuple[Numbers, Numbers]:
     """Slope dAPD90/dDI between neighbours in diastolic interval, and the interval (ms) midway between them.
 
     Both are (..., beats - 1), NaN where two intervals lie closer than `resolution` (ms).
     """
-    known = jnp.isfinite(pairs.diastolic_interval) & jnp.isfinite(pairs.apd90)
-    order = jnp.argsort(jnp.where(known, pairs.diastolic_interval, jnp.inf), axis=-1)
-    sort = partial(jnp.take_along_axis, indices=order, axis=-1)
-    interval, apd = sort(jnp.where(known, pairs.diastolic_interval, jnp.nan)), sort(pairs.apd90)
-    run = jnp.diff(interval, axis=-1)
+    xp = namespace(pairs.diastolic_interval, pairs.apd90)
+    known = xp.isfinite(pairs.diastolic_interval) & xp.isfinite(pairs.apd90)
+    order = xp.argsort(xp.where(known, pairs.diastolic_interval, np.inf), axis=-1)
+    sort = partial(xp.take_along_axis, indices=order, axis=-1)
+    interval, apd = sort(xp.where(known, pairs.diastolic_interval, np.nan)), sort(pairs.apd90)
+    run = xp.diff(interval, axis=-1)
     apart = run >= resolution
-    slope = jnp.where(apart, jnp.diff(apd, axis=-1) / jnp.where(apart, run, 1.0), jnp.nan)
-    return slope, jnp.where(apart, (interval[..., 1:] + interval[..., :-1]) / 2, jnp.nan)
+    slope = xp.where(apart, xp.diff(apd, axis=-1) / xp.where(apart, run, 1.0), np.nan)
+    return slope, xp.where(apart, (interval[..., 1:] + interval[..., :-1]) / 2, np.nan)

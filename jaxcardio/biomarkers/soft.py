@@ -31,17 +31,18 @@ def soft_apd(
     `width` goes to 0 it becomes the strict APD (with rmp the lowest V) to within half of the upstroke's sampling
     interval. Where the amplitude is less than `min_amplitude` (mV) there is no beat and it goes to 0, smoothly.
     """
-    ts, dt, V = check_samples(ts, V)
+    ts, V = check_samples(ts, V)
+    V = jnp.asarray(V)
     level = check_level(level)
     check("width", width, "mV", "> 0", lambda x: x > 0)
     width = jnp.asarray(width, V.dtype)
-    one_cell = partial(_soft_apd, dt, level=level, width=width, min_amplitude=jnp.asarray(min_amplitude, V.dtype))
+    dt, ends = (jnp.asarray(x, V.dtype) for x in (ts[1:] - ts[:-1], ts[1:] - ts[0]))
+    one_cell = partial(_soft_apd, ends, dt, level=level, width=width, min_amplitude=jnp.asarray(min_amplitude, V.dtype))
     return jnp.vectorize(one_cell, signature="(t)->()")(V)
 
 
-def _soft_apd(dt, V, level, width, min_amplitude):
+def _soft_apd(ends, dt, V, level, width, min_amplitude):
     slope = jnp.diff(V) / dt
-    ends = jnp.cumsum(dt)
     top, bottom = _soft_max(V, V, width), _soft_max(V, -V, width)
     steepest = _soft_max(ends - dt / 2, slope, width)
     above = _mean_sigmoid((V - potential_at(level, bottom, top)) / width)
