@@ -56,8 +56,8 @@ _MODULE_OF = {
     "Status": "trace",
     "Trace": "trace",
 }
-"""The other public names, and the module of this package that defines each. A test compares both with the imports above,
-which are for type checkers and editors."""
+"""The other public names, and the module that defines each. A test compares both with the imports above, which are for
+type checkers and editors."""
 
 __all__ = [*_MODULES, *_MODULE_OF]  # pyright: ignore[reportUnsupportedDunderAll]
 
