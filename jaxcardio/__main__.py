@@ -6,8 +6,11 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
+from .cache import use_cache
 from .cli.arguments import parser
+from .progress import say
 
 MODULES = {
     "models": "models",
@@ -36,28 +39,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except (ValueError, OSError) as error:
-        print(f"jaxcardio: error: {error}", file=sys.stderr)
+        say(f"jaxcardio: error: {error}\n")
         return 2
     except KeyboardInterrupt:
-        print("\njaxcardio: interrupted", file=sys.stderr)
+        say("\njaxcardio: interrupted\n")
         return 130
 
 
 def _start_jax(given: argparse.Namespace) -> None:
     """Double precision; and compiled programs in the user's cache folder, where there can be one."""
-    # JAX 0.12 logs as an error whenever a program comes from the cache. Failures of XLA are exceptions all the same.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if not given.no_cache:
+        with contextlib.suppress(ValueError):
+            use_cache()
     import jax
-
-    from .cache import use_cache
 
     jax.config.update("jax_enable_x64", True)
     if given.no_cache:
         jax.config.update("jax_enable_compilation_cache", False)
-    else:
-        with contextlib.suppress(ValueError):
-            use_cache()
+
+
+def program() -> NoReturn:
+    """What the shell runs: `main` with streams that can be written to."""
+    _open_streams()
+    status = main()
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):  # full or closed: nobody is to hear of it, the work is done
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    sys.exit(status)
+
+
+def _open_streams() -> None:
+    """Opens what a daemon has closed of stdin, stdout, stderr: a file of ours must not become one of them."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

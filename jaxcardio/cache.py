@@ -15,16 +15,15 @@ def use_cache(folder: str | os.PathLike[str] | None = None) -> Path:
     """Keeps compiled programs in a folder, so that the next process loads them; returns that folder.
 
     Without a folder it is that of JAX_COMPILATION_CACHE_DIR, or else one for this processor in the user's cache folder,
-    which is kept below `LARGEST` bytes: the entries not used for longest go. Call it before anything is compiled. It
-    changes settings of JAX, for the process. An entry that cannot be read or written is compiled anew, without a word.
-    JAX 0.12 logs that the types of processor differ whenever it loads an entry, though they do not; set
-    TF_CPP_MIN_LOG_LEVEL=3 before JAX starts to be spared that.
+    which is kept below `LARGEST` bytes: the entries not used for longest go. It changes settings of JAX, for the
+    process. An entry that cannot be read or written is compiled anew, without a word.
+
+    Call it before JAX is imported. Later it works too, for what is not yet compiled, but JAX then logs that the types
+    of processor differ whenever it loads an entry, though they do not (`TF_CPP_MIN_LOG_LEVEL=3` hides that).
 
     Raises:
         ValueError: if the folder cannot be made or written to.
     """
-    import jax  # here: the command line must come this far without JAX
-
     place = folder or os.environ.get("JAX_COMPILATION_CACHE_DIR")
     path = Path(place) if place else _user_folder() / "jaxcardio" / _processor()
     try:
@@ -35,6 +34,10 @@ def use_cache(folder: str | os.PathLike[str] | None = None) -> Path:
         raise ValueError(f"folder = {path}: cannot be written to")
     if not place:
         _prune(path.parent, LARGEST)
+    if "jax" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import jax
+
     warnings.filterwarnings("ignore", message="Error (reading|writing|checking) persistent compilation cache entry")
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -11,7 +11,7 @@ import numpy as np
 from .. import plot
 from ..biomarkers import ActionPotentials, action_potentials
 from ..trace import FORMAT, Trace
-from .common import checked_output, save_figure
+from .common import checked_figure, checked_output, save_figure
 from .text import text_table
 
 COLUMNS = {
@@ -33,7 +33,8 @@ MOST_ROWS = 30
 
 def run(given: argparse.Namespace) -> int:
     file = Path(given.file)
-    out = checked_output(given.out or f"{file.stem}-beats.csv", (".csv", ".h5", ".hdf5"))
+    out = checked_output(given.out or f"{file.stem}-beats.csv", (".csv", ".h5", ".hdf5"), inputs=[file])
+    checked_figure(given, out, [file])
     trace = read(file, given.group, given.dataset)
     options = {k: getattr(given, k) for k in ("smoothing", "ead_rise", "min_amplitude")}
     beats = action_potentials(trace, **{k: v for k, v in options.items() if v is not None})

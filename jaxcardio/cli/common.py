@@ -1,7 +1,6 @@
 """What the verbs share: models and their usual runs, values from the command line, output files."""
 
 import argparse
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from .. import models
 from ..arguments import COLDEST, WARMEST, check
 from ..cell import AbstractCell, astype, unknown_name
 from ..population import AbstractDistribution, LatinHypercube, LogNormal, Rules, Sobol, Uniform
+from ..progress import say
 from ..protocols import AbstractProtocol, PulseTrain, Segments, VoltageSteps, from_json
 from .arguments.shared import ALL, CONDUCTANCES, SIX_CURRENTS
 
@@ -59,6 +59,8 @@ def _described_cell(model: type[AbstractCell], given: argparse.Namespace) -> Abs
             raise ValueError(f"--set: {unknown_name('parameter', name, known, model.__name__)}")
         if not np.isfinite(value):
             raise ValueError(f"--set {name} = {value} {known[name].unit}; allowed: finite")
+        if known[name].unit == "K":
+            check_temperature(f"--set {name}", value)
         cell = cell.replace(**{name: value})
     return cell
 
@@ -71,11 +73,14 @@ def make_population(model: type[AbstractCell], given: argparse.Namespace) -> dic
             raise ValueError(
                 f"--temperature = {given.temperature} K: {model.__name__} has none; its kinetics are fixed"
             )
-        allowed = f"{COLDEST:g} to {WARMEST:g} K"
-        check("--temperature", given.temperature, "K", allowed, lambda x: COLDEST <= x <= WARMEST)
+        check_temperature("--temperature", given.temperature)
         cell = cell.replace(temperature=given.temperature)
     names, distribution = _parameters(cell, given.parameters), _distribution(given)
     return {"cell": cell, "n": given.cells, "seed": given.seed, "distribution": distribution, "parameters": names}
+
+
+def check_temperature(option: str, kelvin: float) -> None:
+    check(option, kelvin, "K", f"{COLDEST:g} to {WARMEST:g} K", lambda x: COLDEST <= x <= WARMEST)
 
 
 def _distribution(given: argparse.Namespace) -> AbstractDistribution:
@@ -201,14 +206,37 @@ def length_of(model: type[AbstractCell], protocol: AbstractProtocol | None, t1: 
     return USUAL[model.__name__].t1
 
 
-def checked_output(path: str | Path, suffixes: Sequence[str], argument: str = "--out") -> Path:
-    """The path, if a file can be written there: found out before the work, not after it."""
+def checked_output(
+    path: str | Path, suffixes: Sequence[str] = (), argument: str = "--out", inputs: Sequence[str | Path | None] = ()
+) -> Path:
+    """The path, if a file can be written there: found out before the work, not after it.
+
+    It ends in one of the suffixes, if there are any, and is none of the inputs.
+    """
     path = Path(path)
-    if path.suffix not in suffixes:
+    if suffixes and path.suffix not in suffixes:
         raise ValueError(f"{argument} = {path}; allowed: a name that ends in {' or '.join(suffixes)}")
     if not path.parent.is_dir():
         raise ValueError(f"{argument} = {path}: there is no folder {path.parent}")
+    try:
+        exists = path.exists()
+        if exists and not path.is_file():
+            raise ValueError(f"{argument} = {path}: is a folder or a device; allowed: a file")
+        if any(exists and x is not None and Path(x).exists() and path.samefile(x) for x in inputs):
+            raise ValueError(f"{argument} = {path}: is what is to be read; allowed: another file")
+        with open(path, "ab"):
+            pass
+        if not exists:
+            path.resolve().unlink()
+    except OSError as error:
+        raise ValueError(f"{argument} = {path}: cannot be written ({error.strerror})") from None
     return path
+
+
+def checked_figure(given: argparse.Namespace, out: Path, inputs: Sequence[str | Path | None] = ()) -> None:
+    """Refuses, before the work, a figure that could not be written next to `out`."""
+    if not given.no_plot:
+        checked_output(out.with_suffix(".png"), (), "the figure (--no-plot: none)", inputs)
 
 
 def save_figure(given: argparse.Namespace, out: Path, draw: Callable[[], Any]) -> None:
@@ -218,7 +246,7 @@ def save_figure(given: argparse.Namespace, out: Path, draw: Callable[[], Any]) -
     try:
         figure = draw()
     except ImportError as error:
-        print(f"no figure: {error}", file=sys.stderr)
+        say(f"no figure: {error}\n")
         return
     figure.savefig(out.with_suffix(".png"), dpi=160)
     print(f"wrote {out.with_suffix('.png')}")

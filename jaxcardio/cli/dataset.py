@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import json
-import sys
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from ..arguments import check_whole
 from ..population import Dataset, Recipe, make_dataset, problems
+from ..progress import say
 from ..protocols import AbstractProtocol, Segments, VoltageSteps
 from ..records import rebuilt
 from .common import (
@@ -56,10 +57,9 @@ def _run(folder: Path, recipe: Recipe, shard: int, chunk: int | None) -> int:
             data = make_dataset(folder, recipe, shard=shard, chunk=chunk, progress=True)
     except KeyboardInterrupt:
         data = Dataset(folder)
-        print(
+        say(
             f"\njaxcardio: interrupted with {data.info()['shards']} shards finished; "
-            f"go on with: jaxcardio dataset resume {folder}",
-            file=sys.stderr,
+            f"go on with: jaxcardio dataset resume {folder}\n"
         )
         return 130
     print(_table(data))
@@ -108,6 +108,9 @@ def _checked_folder(path: str) -> Path:
         raise ValueError(f"FOLDER = {folder}: there is no folder {folder.parent}")
     if folder.exists() and not (folder / "manifest.json").exists() and (folder.is_file() or any(folder.iterdir())):
         raise ValueError(f"FOLDER = {folder}: is something else; allowed: a new or empty folder, or a dataset")
+    nearest = folder if folder.exists() else folder.parent
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(f"FOLDER = {folder}: {nearest} cannot be written to")
     return folder
 
 

@@ -10,6 +10,7 @@ from ..population import dose_response, sample
 from ..population.viability import DISCARD
 from .common import (
     USUAL,
+    checked_figure,
     checked_output,
     find_model,
     make_cell,
@@ -25,7 +26,8 @@ def run(given: argparse.Namespace) -> int:
     if USUAL[model.__name__].time_unit != "ms":
         raise ValueError(f"--model = {model.__name__}: has no current that a drug could block")
     doses = given.doses or default_doses(given.drug)
-    out = checked_output(given.out or f"{given.drug}.h5", (".h5", ".hdf5"))
+    out = checked_output(given.out or f"{given.drug}.h5", (".h5", ".hdf5"), inputs=[given.protocol])
+    checked_figure(given, out, [given.protocol])
     cell = make_cell(model, given)
     names = list(given.vary or varied(cell))
     for name in names:

@@ -23,7 +23,7 @@ from ..hidden_state import (
     simulated_observations,
 )
 from .arguments.hidden_state import SCENARIOS
-from .common import assignments, checked_output, find_model, save_figure
+from .common import assignments, checked_figure, checked_output, find_model, save_figure
 from .text import text_table
 
 
@@ -62,7 +62,7 @@ def _observed_cell(given: argparse.Namespace) -> AbstractCell:
 
 
 def _retrain(given: argparse.Namespace) -> int:
-    out = checked_output(given.out or "retrained.json", (".json",))
+    out = checked_output(given.out or "retrained.json", (".json",), inputs=[given.observations, given.network])
     found = retrain(_observed_cell(given), Observations.load(given.observations, given.group), progress=True)
     rows = [("parameter", "gain", "sd")]
     rows += [(n, f"{g:.3f}", f"{g * s:.3f}" if s else "not moved") for (n, g), s in _with_sd(found)]
@@ -72,7 +72,9 @@ def _retrain(given: argparse.Namespace) -> int:
 
 
 def _explain(given: argparse.Namespace) -> int:
-    out = checked_output(given.out or "explanation.json", (".json",))
+    inputs = [given.observations, given.network]
+    out = checked_output(given.out or "explanation.json", (".json",), inputs=inputs)
+    checked_figure(given, out, inputs)
     cell = _observed_cell(given)
     control, treatment = (Observations.load(given.observations, g) for g in (given.control, given.treatment))
     found = explain(cell, control, treatment, progress=True)

@@ -38,7 +38,7 @@ FORMAT_VERSION = 1
 
 
 def _simulate(given: argparse.Namespace) -> int:
-    out = checked_output(given.out, (".h5", ".hdf5"), "OUT.h5")
+    out = checked_output(given.out, (".h5", ".hdf5"), "OUT.h5", [given.protocol])
     model = find_model(given.model)
     usual = USUAL[model.__name__]
     described = _described(model, given)
@@ -63,7 +63,7 @@ def _simulate(given: argparse.Namespace) -> int:
     for reason in sorted(set(problems.values())):
         print(f"  {list(problems.values()).count(reason)} cells: {reason}")
     print(f"wrote {out}")
-    return 0
+    return 1 if len(problems) == given.cells else 0
 
 
 def _described(model: type[AbstractCell], given: argparse.Namespace) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def _sampled(described: dict[str, Any], given: argparse.Namespace) -> AbstractCe
 
 
 def _screen(given: argparse.Namespace) -> int:
-    out = None if given.out is None else checked_output(given.out, (".csv", ".h5", ".hdf5"))
+    out = None if given.out is None else checked_output(given.out, (".csv", ".h5", ".hdf5"), inputs=[given.protocol])
     model = find_model(given.model)
     if USUAL[model.__name__].time_unit != "ms":
         raise ValueError(f"--model = {model.__name__}: is dimensionless, the rules are in mV and ms")
@@ -144,7 +144,7 @@ def _read_hdf5(f: h5py.File, attrs: dict[str, Any]) -> Screening:
 
 def _plot(given: argparse.Namespace) -> int:
     source = Path(given.source)
-    out = checked_output(given.out or f"{source.resolve().stem}.png", (".png", ".pdf", ".svg"))
+    out = checked_output(given.out or f"{source.resolve().stem}.png", (".png", ".pdf", ".svg"), inputs=[source])
     check_whole("--cells", given.cells, "cells")
     try:
         figure = _figure(source, given)

@@ -15,6 +15,7 @@ from .beats import beat_table
 from .common import (
     USUAL,
     assignments,
+    checked_figure,
     checked_output,
     find_model,
     make_cell,
@@ -37,7 +38,8 @@ ADAPTIVE = ("kvaerno3", "kvaerno5", "tsit5")
 def run(given: argparse.Namespace) -> int:
     model = find_model(given.model)
     usual = USUAL[model.__name__]
-    out = checked_output(given.out or f"{model.__name__}.h5", (".h5", ".hdf5"))
+    out = checked_output(given.out or f"{model.__name__}.h5", (".h5", ".hdf5"), inputs=[given.protocol])
+    checked_figure(given, out, [given.protocol])
     cell = make_cell(model, given)
     if (given.drug is None) != (given.dose is None):
         raise ValueError(f"--drug = {given.drug} and --dose = {given.dose} nM: give both or neither")

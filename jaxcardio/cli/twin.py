@@ -1,13 +1,13 @@
 """The verb `twin`."""
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from .. import plot
+from .. import models, pharmacology, plot
 from ..arguments import check_whole
+from ..progress import say
 from ..twin import (
     Experiment,
     Recording,
@@ -26,7 +26,7 @@ from ..twin import (
     write_example,
 )
 from ..twin.beats import BEATS_EVERY
-from .common import checked_output, save_figure
+from .common import checked_figure, checked_output, save_figure
 from .text import text_table
 
 SHOWN = {"apd90": "ms", "apd50": "ms", "cycle_length": "ms", "mdp": "mV", "peak": "mV", "dvdt_max": "V/s"}
@@ -45,8 +45,10 @@ def run(given: argparse.Namespace) -> int:
         return 0
     if given.recording is None:
         raise ValueError("RECORDING.h5: missing (or --example FILE.h5, to have one)")
-    out = checked_output(given.out or "twin.h5", (".h5", ".hdf5"))
-    check_whole("--draws", given.draws, "cells")
+    inputs = [given.recording, given.check, given.network]
+    out = checked_output(given.out or "twin.h5", (".h5", ".hdf5"), inputs=inputs)
+    checked_figure(given, out, inputs)
+    _check_numbers(given)
     known = {"temperature": given.temperature, "capacitance": given.capacitance}
     recording = Recording.load(given.recording, given.group, **known)
     twin = build(
@@ -69,8 +71,16 @@ def run(given: argparse.Namespace) -> int:
     print(f"\n{given.drug}, {given.draws} cells drawn from the posterior:\n{response.table()}")
     save_figure(given, out, lambda: _figure(recording, twin, beats, response))
     if twin.doubts:
-        print("this twin is not to be believed: see the doubts above", file=sys.stderr)
+        say("this twin is not to be believed: see the doubts above\n")
     return 1 if twin.doubts else 0
+
+
+def _check_numbers(given: argparse.Namespace) -> None:
+    """What is used only after the training or the fit is looked at before."""
+    for option, unit in (("draws", "cells"), ("cells", "cells"), ("epochs", "epochs"), ("starts", "fits")):
+        check_whole(f"--{option}", getattr(given, option), unit)
+    for dose in given.doses:
+        pharmacology.block(models.KernikClancy2019(), given.drug, dose)
 
 
 def _check_recording(given: argparse.Namespace, known: dict) -> Recording | None:
@@ -87,6 +97,8 @@ def _network(given: argparse.Namespace, recording: Recording):
         return load_network(given.network)
     if given.train and given.network is None:
         raise ValueError("--train: needs --network FILE, where the network goes")
+    if given.network is not None:
+        checked_output(given.network, (), "--network", [given.recording, given.check])
     experiment = Experiment.of(recording)
     sigma = float(measured_noise(recording.current, experiment.windows))
     trained = train(

@@ -41,7 +41,8 @@ class Parser(argparse.ArgumentParser):
         )  # fmt: skip
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see {self.prog} --help)\n")
+        said = " ".join(message.removeprefix("argument ").split()).replace(": = ", " = ", 1)
+        self.exit(2, f"{self.prog}: error: {said} (see {self.prog} --help)\n")
 
 
 def add_documented(several: Any, name: str, doc: str | None) -> Parser:
@@ -67,7 +68,7 @@ def number(unit: str = "") -> Callable[[str], float]:
         except ValueError:
             found = math.nan
         if math.isnan(found):
-            raise argparse.ArgumentTypeError(f"{text!r}; allowed: a number{unit and f' of {unit}'}")
+            raise argparse.ArgumentTypeError(f"= {text!r}{unit and f' {unit}'}; allowed: a number")
         return found
 
     return read
@@ -81,7 +82,7 @@ def whole(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}; allowed: a whole number") from None
+        raise argparse.ArgumentTypeError(f"= {text!r}; allowed: a whole number") from None
 
 
 def model_name(text: str) -> str:
@@ -92,10 +93,10 @@ def model_name(text: str) -> str:
     if len(hits) == 1:
         return hits[0]
     if hits:
-        raise argparse.ArgumentTypeError(f"{text!r} is the beginning of several: {', '.join(hits)}")
+        raise argparse.ArgumentTypeError(f"= {text!r} is the beginning of several: {', '.join(hits)}")
     near = difflib.get_close_matches(text, MODELS, n=3, cutoff=0.4)
     hint = f"; did you mean {', '.join(near)}?" if near else ""
-    raise argparse.ArgumentTypeError(f"no model named {text!r}{hint} (all: {', '.join(MODELS)})")
+    raise argparse.ArgumentTypeError(f"= {text!r}: no MODEL of that name{hint} (all: {', '.join(MODELS)})")
 
 
 def _fold(name: str) -> str:
