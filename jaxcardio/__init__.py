@@ -3,10 +3,35 @@
 Every name is imported when it is first used, so that importing jaxcardio is quick and does not start JAX.
 """
 
-import importlib
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from .lazy import exports
+
+_MODULES = ("biomarkers", "hidden_state", "models", "pharmacology", "plot", "population", "protocols", "twin")
+"""Public names that are modules of this package."""
+_MODULE_OF = {
+    "use_cache": "cache",
+    "AbstractCell": "cell",
+    "Scalar": "cell",
+    "astype": "cell",
+    "hold": "cell",
+    "parameter": "cell",
+    "WIDE": "compiled",
+    "paced_grid": "grid",
+    "Relaxation": "relaxation",
+    "value_and_gradient": "sensitivity",
+    "value_and_sensitivities": "sensitivity",
+    "simulate": "simulate",
+    "RatesTerm": "solvers",
+    "RushLarsen": "solvers",
+    "RushLarsen2": "solvers",
+    "Status": "trace",
+    "Trace": "trace",
+}
+"""The other public names, and the module that defines each. A test compares both with the imports below, which are for
+type checkers and editors."""
 
 if TYPE_CHECKING:
     from . import biomarkers as biomarkers
@@ -34,46 +59,8 @@ if TYPE_CHECKING:
     from .solvers import RushLarsen2 as RushLarsen2
     from .trace import Status as Status
     from .trace import Trace as Trace
-
-_MODULES = ("biomarkers", "hidden_state", "models", "pharmacology", "plot", "population", "protocols", "twin")
-"""Public names that are modules of this package."""
-_MODULE_OF = {
-    "use_cache": "cache",
-    "AbstractCell": "cell",
-    "Scalar": "cell",
-    "astype": "cell",
-    "hold": "cell",
-    "parameter": "cell",
-    "WIDE": "compiled",
-    "paced_grid": "grid",
-    "Relaxation": "relaxation",
-    "value_and_gradient": "sensitivity",
-    "value_and_sensitivities": "sensitivity",
-    "simulate": "simulate",
-    "RatesTerm": "solvers",
-    "RushLarsen": "solvers",
-    "RushLarsen2": "solvers",
-    "Status": "trace",
-    "Trace": "trace",
-}
-"""The other public names, and the module that defines each. A test compares both with the imports above, which are for
-type checkers and editors."""
-
-__all__ = [*_MODULES, *_MODULE_OF]  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f".{name}", __name__)
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+else:
+    __getattr__, __dir__, __all__ = exports(__name__, _MODULES, _MODULE_OF)
 
 
 class _Package(ModuleType):

@@ -19,12 +19,11 @@ from .common import (
     USUAL,
     find_model,
     length_of,
-    make_population,
     make_protocol,
-    make_rules,
     output_names,
     protocol_ways,
 )
+from .sampled import make_population, make_rules
 from .text import text_table
 
 STEP = 250.0

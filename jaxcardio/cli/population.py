@@ -24,11 +24,10 @@ from .common import (
     checked_output,
     find_model,
     length_of,
-    make_population,
     make_protocol,
-    make_rules,
     output_names,
 )
+from .sampled import make_population, make_rules
 
 FORMAT = "jaxcardio screening"
 FORMAT_VERSION = 1
