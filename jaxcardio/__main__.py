@@ -1,47 +1,83 @@
 """The command line: `jaxcardio VERB ...`, or `python -m jaxcardio VERB ...`. One verb a job; `--help` after each."""
 
 import argparse
+import contextlib
+import importlib
+import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from typing import NoReturn
 
-import jax
+from .cache import use_cache
+from .cli.arguments import parser
+from .progress import say
 
-from .cli import VERBS
-
-
-def parser() -> argparse.ArgumentParser:
-    """The whole command line, verbs included."""
-    top = argparse.ArgumentParser("jaxcardio", description="Cardiac cell models in JAX.")
-    top.add_argument("--version", action="version", version=f"jaxcardio {version('jaxcardio')}")
-    verbs = top.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB")
-    for name, verb in VERBS.items():
-        summary = (verb.__doc__ or "").strip().splitlines()[0]
-        raw = argparse.RawDescriptionHelpFormatter
-        own = verbs.add_parser(name, help=summary, description=verb.__doc__, formatter_class=raw)
-        verb.add_arguments(own)
-        own.set_defaults(run=verb.run)
-    return top
+MODULES = {
+    "models": "models",
+    "simulate": "run",
+    "drug": "drug",
+    "biomarkers": "beats",
+    "population": "population",
+    "dataset": "dataset",
+    "twin": "twin",
+    "hidden-state": "hidden_state",
+    "check": "check",
+}
+"""The module of `cli` that does what a verb says: `run(arguments) -> exit status`. Imported when the verb is chosen."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb. Exit status: 0 done, 1 the run or a check did not end well, 2 wrong input, 130 interrupted."""
-    jax.config.update("jax_enable_x64", True)
     try:
         given = parser().parse_args(arguments)
-        return given.run(given)
+        if given.verb != "models" or given.model is not None:  # the list of models needs no JAX
+            _start_jax(given)
+        return importlib.import_module(f"{__package__}.cli.{MODULES[given.verb]}").run(given)
     except SystemExit as stop:  # argparse: 0 after --help, 2 with its own message
         return stop.code if isinstance(stop.code, int) else 2
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
         return 0
     except (ValueError, OSError) as error:
-        print(f"jaxcardio: error: {error}", file=sys.stderr)
+        say(f"jaxcardio: error: {error}\n")
         return 2
     except KeyboardInterrupt:
-        print("\njaxcardio: interrupted", file=sys.stderr)
+        say("\njaxcardio: interrupted\n")
         return 130
 
 
+def _start_jax(given: argparse.Namespace) -> None:
+    """Double precision; and compiled programs in the user's cache folder, where there can be one."""
+    if not given.no_cache:
+        with contextlib.suppress(ValueError):
+            use_cache()
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    if given.no_cache:
+        jax.config.update("jax_enable_compilation_cache", False)
+
+
+def program() -> NoReturn:
+    """What the shell runs: `main` with streams that can be written to."""
+    _open_streams()
+    status = main()
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):  # full or closed: nobody is to hear of it, the work is done
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    sys.exit(status)
+
+
+def _open_streams() -> None:
+    """Opens what a daemon has closed of stdin, stdout, stderr: a file of ours must not become one of them."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -1,5 +1,6 @@
 """Progress of long work."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +16,13 @@ def progress_bar(title: str, total: float | None = None, unit: str = "") -> Call
         rate = "" if total is None or spent == 0 else f", {total * done / spent:.3g} {unit}/s"
         bar = "#" * round(30 * done)
         end = "\n" if done >= 1 else ""
-        sys.stderr.write(f"\r{title} [{bar:<30}] {100 * done:3.0f} %  {spent:.0f} s{rate}, {left:.0f} s left {end}")
-        sys.stderr.flush()
+        say(f"\r{title} [{bar:<30}] {100 * done:3.0f} %  {spent:.0f} s{rate}, {left:.0f} s left {end}")
 
     return report
+
+
+def say(text: str) -> None:
+    """Writes on stderr, if that can be done: where it is closed or full the work goes on."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(text)
+        sys.stderr.flush()

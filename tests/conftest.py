@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # the command line's cache is the user's, and no test is to lean on it
+
 import jax
 import pytest
 from hypothesis import settings

@@ -1,12 +1,4 @@
-"""Measure the action potentials of a saved trace or a recording: a table of beats (CSV or HDF5) and a figure.
-
-FILE is one of
-  - a trace that `simulate` (or Trace.save) wrote;
-  - CSV with a header line t_ms,V_mV[,...]: one row a sample, ascending times in ms, then a column of mV for each cell;
-  - HDF5 with datasets `t` (time,), attribute unit = ms or s, and `V` (time,) or (cells, time), unit = mV or V;
-  - HDF5 with a dataset `V` only, and the attribute sampling_rate_Hz on it, on its group or on the file.
-With --group the datasets are looked for in that group of an HDF5 recording, and --dataset names another than V.
-"""
+"""The verb `biomarkers`."""
 
 import argparse
 import csv
@@ -19,7 +11,8 @@ import numpy as np
 from .. import plot
 from ..biomarkers import ActionPotentials, action_potentials
 from ..simulation.trace import FORMAT, Trace
-from .common import checked_output, output_arguments, save_figure, text_table
+from .common import checked_figure, checked_output, save_figure
+from .text import text_table
 
 COLUMNS = {
     "t_upstroke": "ms",
@@ -38,21 +31,10 @@ MOST_ROWS = 30
 """Beats on the screen; the file has all of them."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE")
-    parser.add_argument("--group", default="", help="group of an HDF5 recording that holds the datasets")
-    parser.add_argument("--dataset", default="V", metavar="NAME", help="the potential's dataset there (default: V)")
-    parser.add_argument(
-        "--smoothing", type=float, metavar="MS", help="moving average before, ms (5 suits noisy recordings)"
-    )
-    parser.add_argument("--ead-rise", type=float, metavar="MV", help="smallest rise that is an EAD, mV (default 2)")
-    parser.add_argument("--min-amplitude", type=float, metavar="MV", help="smallest action potential, mV (default 20)")
-    output_arguments(parser, "FILE-beats.csv")
-
-
 def run(given: argparse.Namespace) -> int:
     file = Path(given.file)
-    out = checked_output(given.out or f"{file.stem}-beats.csv", (".csv", ".h5", ".hdf5"))
+    out = checked_output(given.out or f"{file.stem}-beats.csv", (".csv", ".h5", ".hdf5"), inputs=[file])
+    checked_figure(given, out, [file])
     trace = read(file, given.group, given.dataset)
     options = {k: getattr(given, k) for k in ("smoothing", "ead_rise", "min_amplitude")}
     beats = action_potentials(trace, **{k: v for k, v in options.items() if v is not None})

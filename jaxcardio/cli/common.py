@@ -1,8 +1,6 @@
 """What the verbs share: models and their usual runs, values from the command line, output files."""
 
 import argparse
-import re
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +11,7 @@ import numpy as np
 from .. import models
 from ..arguments import COLDEST, WARMEST, check
 from ..cell import AbstractCell, astype, unknown_name
-from ..population import AbstractDistribution, LatinHypercube, LogNormal, Rules, Sobol, Uniform
+from ..progress import say
 from ..protocols import AbstractProtocol, PulseTrain, Segments, VoltageSteps, from_json
 
 
@@ -27,13 +25,6 @@ class Usual(NamedTuple):
     time_unit: str = "ms"
 
 
-MODELS: dict[str, type[AbstractCell]] = {
-    "KernikClancy2019": models.KernikClancy2019,
-    "TenTusscher2004": models.TenTusscher2004,
-    "Skibsbye2016": models.Skibsbye2016,
-    "AlievPanfilov1996": models.AlievPanfilov1996,
-    "AlievPanfilovModified": models.AlievPanfilovModified,
-}
 USUAL = {
     "KernikClancy2019": Usual(None, 5000.0, 0.02, 0.1),  # beats by itself
     "TenTusscher2004": Usual(PulseTrain(-52.0, 1.0, 1000.0, 10.0), 5000.0, 0.02, 0.1),
@@ -44,52 +35,17 @@ USUAL = {
 
 
 def find_model(name: str) -> type[AbstractCell]:
-    """A model by name; case, hyphens and underscores are ignored, and the beginning of one name is enough."""
-    folded = {_fold(n): n for n in MODELS}
-    wanted = _fold(name)
-    hits = [n for key, n in folded.items() if key == wanted] or [n for k, n in folded.items() if k.startswith(wanted)]
-    if len(hits) > 1:
-        raise ValueError(f"MODEL = {name!r} is the beginning of several: {', '.join(hits)}")
-    if not hits:
-        raise ValueError(f"MODEL: {unknown_name('model', name, MODELS, 'jaxcardio')} (all: {', '.join(MODELS)})")
-    return MODELS[hits[0]]
-
-
-def _fold(name: str) -> str:
-    return name.casefold().replace("-", "").replace("_", "").replace(" ", "")
-
-
-def add_jobs(
-    parser: argparse.ArgumentParser, **jobs: tuple[Callable[[argparse.ArgumentParser], None], Callable]
-) -> None:
-    """The jobs of a verb, by name: what adds a job's arguments, and what runs it, whose docstring is its help."""
-    several = parser.add_subparsers(title="jobs", dest="job", required=True, metavar="JOB")
-    for name, (arguments_of, run_job) in jobs.items():
-        what = (run_job.__doc__ or "").strip()
-        own = several.add_parser(name, help=what.splitlines()[0].replace("%", "%%"), description=what)
-        arguments_of(own)
-        own.set_defaults(run_job=run_job)
-
-
-def model_arguments(parser: argparse.ArgumentParser) -> None:
-    _cell_arguments(parser)
-    parser.add_argument("--float32", action="store_true", help="compute in single precision (default: double)")
+    """A model by the name that the command line read."""
+    return getattr(models, name)
 
 
 def make_cell(model: type[AbstractCell], given: argparse.Namespace) -> AbstractCell:
     """The cell that --variant, --set and --float32 describe."""
-    cell = _described_cell(model, given)
+    cell = described_cell(model, given)
     return astype(cell, jnp.float32) if given.float32 else cell
 
 
-def _cell_arguments(parser) -> None:
-    parser.add_argument("--variant", help="published variant, e.g. epi (TenTusscher2004: M, epi, endo)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="set a parameter (`models MODEL` lists them)"
-    )
-
-
-def _described_cell(model: type[AbstractCell], given: argparse.Namespace) -> AbstractCell:
+def described_cell(model: type[AbstractCell], given: argparse.Namespace) -> AbstractCell:
     """The cell that --variant and --set describe, in double precision."""
     if given.variant is not None and not hasattr(model, "variant"):
         raise ValueError(f"--variant = {given.variant!r}: {model.__name__} has no variants")
@@ -101,101 +57,14 @@ def _described_cell(model: type[AbstractCell], given: argparse.Namespace) -> Abs
             raise ValueError(f"--set: {unknown_name('parameter', name, known, model.__name__)}")
         if not np.isfinite(value):
             raise ValueError(f"--set {name} = {value} {known[name].unit}; allowed: finite")
+        if known[name].unit == "K":
+            check_temperature(f"--set {name}", value)
         cell = cell.replace(**{name: value})
     return cell
 
 
-SIX_CURRENTS, CONDUCTANCES, ALL = "six-currents", "conductances", "all"
-"""Names for lists of parameters."""
-
-
-def population_arguments(parser: argparse.ArgumentParser) -> None:
-    """What cells to sample: the model, how many, which design, of which parameters."""
-    group = parser.add_argument_group("population")
-    group.add_argument("--model", default="KernikClancy2019", help="see `jaxcardio models` (default KernikClancy2019)")
-    _cell_arguments(group)
-    group.add_argument("--temperature", type=float, metavar="K", help="of the kinetics (KernikClancy2019: 310, Q10 3)")
-    group.add_argument("--cells", type=int, default=1000, help="how many to sample (default 1000)")
-    group.add_argument("--seed", type=int, default=0, help="cell i of a seed is always the same cell (default 0)")
-    group.add_argument(
-        "--parameters", metavar="NAMES",
-        help=f"what varies: {SIX_CURRENTS} (the published 52 of KernikClancy2019, its default), {CONDUCTANCES} "
-        f"(default of the others), {ALL} (physical constants too), or NAME,NAME,...",
-    )  # fmt: skip
-    design = group.add_mutually_exclusive_group()
-    design.add_argument("--spread", type=float, metavar="S", help="independent uniform in 1 +- S (default: 0.2)")
-    design.add_argument("--log-normal", type=float, metavar="SIGMA", help="log-normal, SIGMA of the natural logarithm")
-    design.add_argument("--latin-hypercube", type=float, metavar="S", help="a Latin hypercube of all cells in 1 +- S")
-    design.add_argument("--sobol", type=float, metavar="S", help="a scrambled Sobol sequence in 1 +- S")
-    group.add_argument("--dtype", default="float32", choices=("float32", "float64"), help="of the runs (float32)")
-
-
-def make_population(model: type[AbstractCell], given: argparse.Namespace) -> dict[str, Any]:
-    """cell, n, seed, distribution and parameters, as `population.sample` and `Recipe` take them."""
-    cell = _described_cell(model, given)
-    if given.temperature is not None:
-        if "temperature" not in cell.parameters():
-            raise ValueError(
-                f"--temperature = {given.temperature} K: {model.__name__} has none; its kinetics are fixed"
-            )
-        allowed = f"{COLDEST:g} to {WARMEST:g} K"
-        check("--temperature", given.temperature, "K", allowed, lambda x: COLDEST <= x <= WARMEST)
-        cell = cell.replace(temperature=given.temperature)
-    names, distribution = _parameters(cell, given.parameters), _distribution(given)
-    return {"cell": cell, "n": given.cells, "seed": given.seed, "distribution": distribution, "parameters": names}
-
-
-def _distribution(given: argparse.Namespace) -> AbstractDistribution:
-    if given.log_normal is not None:
-        return LogNormal(given.log_normal)
-    if given.latin_hypercube is not None:
-        return LatinHypercube(given.latin_hypercube, given.cells)
-    if given.sobol is not None:
-        return Sobol(given.sobol)
-    return Uniform(0.2 if given.spread is None else given.spread)
-
-
-def _parameters(cell: AbstractCell, text: str | None) -> tuple[str, ...]:
-    model, known = type(cell).__name__, cell.parameters()
-    published: tuple[str, ...] | None = getattr(cell, "SIX_CURRENTS", None)
-    conductances = tuple(np.unique(list(cell.conductances.values())).tolist())
-    if text is None:
-        text = SIX_CURRENTS if published else CONDUCTANCES
-    lists = {SIX_CURRENTS: published, CONDUCTANCES: conductances, ALL: tuple(known)}
-    if text in lists:
-        if not lists[text]:
-            raise ValueError(f"--parameters = {text}: {model} has none; allowed: {ALL}, or NAME,NAME,...")
-        return lists[text]
-    names = tuple(name.strip() for name in text.split(","))
-    for name in names:
-        if name not in known:
-            raise ValueError(f"--parameters: {unknown_name('parameter', name, known, model)}")
-    return names
-
-
-def rules_arguments(parser: argparse.ArgumentParser) -> Any:
-    """Which cells are viable. Returns the group, for what else decides it."""
-    group = parser.add_argument_group("screening (a run of its own: which cells beat and come back to rest)")
-    group.add_argument("--min-beats", type=int, default=1, metavar="N", help="complete beats it must have (default 1)")
-    group.add_argument(
-        "--range", action="append", default=[], metavar="NAME=LOW:HIGH",
-        help="allowed range of apd90, apd50, cycle_length (ms), mdp, peak (mV) or dvdt_max (mV/ms), e.g. "
-        "apd90=100:800; an end may be left out",
-    )  # fmt: skip
-    return group
-
-
-def make_rules(given: argparse.Namespace) -> Rules:
-    return Rules(min_beats=given.min_beats, ranges=dict(_range(text) for text in given.range))
-
-
-def _range(text: str) -> tuple[str, tuple[float, float]]:
-    try:
-        name, ends = text.split("=")
-        low, high = ends.split(":")
-        return name.strip(), (float(low) if low.strip() else -np.inf, float(high) if high.strip() else np.inf)
-    except ValueError:
-        raise ValueError(f"--range = {text!r}; allowed: NAME=LOW:HIGH, e.g. apd90=100:800") from None
+def check_temperature(option: str, kelvin: float) -> None:
+    check(option, kelvin, "K", f"{COLDEST:g} to {WARMEST:g} K", lambda x: COLDEST <= x <= WARMEST)
 
 
 def output_names(text: str) -> tuple[str, ...]:
@@ -215,21 +84,6 @@ def assignments(option: str, texts: Iterable[str]) -> dict[str, float]:
         if not equals or not name.strip():
             raise ValueError(f"{option} = {text!r}; allowed: NAME=VALUE, e.g. g_Kr=0.05")
     return found
-
-
-def stimulus_arguments(parser: argparse.ArgumentParser, default: str = "the model's published stimulus") -> None:
-    # argparse takes "-100:250,..." for an option unless it looks like a negative number.
-    parser._negative_number_matcher = re.compile(r"-\.?\d")
-    group = parser.add_argument_group(f"stimulus or clamp (default: {default})")
-    group.add_argument(
-        "--protocol", "--clamp", metavar="FILE.json", help="a protocol as `jaxcardio.protocols.to_json` writes it"
-    )
-    group.add_argument("--steps", metavar="MV:MS,...", help="voltage steps, e.g. -100:250,-40:250; the last one holds")
-    group.add_argument("--no-stimulus", action="store_true", help="no stimulus")
-    group.add_argument("--pulse-amplitude", type=float, metavar="A", help="pA/pF, depolarising negative")
-    group.add_argument("--duration", type=float, metavar="MS", help="of each pulse, ms")
-    group.add_argument("--period", type=float, metavar="MS", help="from pulse to pulse, ms")
-    group.add_argument("--start", type=float, metavar="MS", help="of the first pulse, ms")
 
 
 def make_protocol(model: type[AbstractCell], given: argparse.Namespace) -> AbstractProtocol | None:
@@ -295,20 +149,37 @@ def length_of(model: type[AbstractCell], protocol: AbstractProtocol | None, t1: 
     return USUAL[model.__name__].t1
 
 
-def output_arguments(parser: argparse.ArgumentParser, default: str, figure: bool = True) -> None:
-    parser.add_argument("--out", metavar="FILE", default=None, help=f"where to write (default: {default})")
-    if figure:
-        parser.add_argument("--no-plot", action="store_true", help="no PNG beside it")
+def checked_output(
+    path: str | Path, suffixes: Sequence[str] = (), argument: str = "--out", inputs: Sequence[str | Path | None] = ()
+) -> Path:
+    """The path, if a file can be written there: found out before the work, not after it.
 
-
-def checked_output(path: str | Path, suffixes: Sequence[str], argument: str = "--out") -> Path:
-    """The path, if a file can be written there: found out before the work, not after it."""
+    It ends in one of the suffixes, if there are any, and is none of the inputs.
+    """
     path = Path(path)
-    if path.suffix not in suffixes:
+    if suffixes and path.suffix not in suffixes:
         raise ValueError(f"{argument} = {path}; allowed: a name that ends in {' or '.join(suffixes)}")
     if not path.parent.is_dir():
         raise ValueError(f"{argument} = {path}: there is no folder {path.parent}")
+    try:
+        exists = path.exists()
+        if exists and not path.is_file():
+            raise ValueError(f"{argument} = {path}: is a folder or a device; allowed: a file")
+        if any(exists and x is not None and Path(x).exists() and path.samefile(x) for x in inputs):
+            raise ValueError(f"{argument} = {path}: is what is to be read; allowed: another file")
+        with open(path, "ab"):
+            pass
+        if not exists:
+            path.resolve().unlink()
+    except OSError as error:
+        raise ValueError(f"{argument} = {path}: cannot be written ({error.strerror})") from None
     return path
+
+
+def checked_figure(given: argparse.Namespace, out: Path, inputs: Sequence[str | Path | None] = ()) -> None:
+    """Refuses, before the work, a figure that could not be written next to `out`."""
+    if not given.no_plot:
+        checked_output(out.with_suffix(".png"), (), "the figure (--no-plot: none)", inputs)
 
 
 def save_figure(given: argparse.Namespace, out: Path, draw: Callable[[], Any]) -> None:
@@ -318,18 +189,7 @@ def save_figure(given: argparse.Namespace, out: Path, draw: Callable[[], Any]) -
     try:
         figure = draw()
     except ImportError as error:
-        print(f"no figure: {error}", file=sys.stderr)
+        say(f"no figure: {error}\n")
         return
     figure.savefig(out.with_suffix(".png"), dpi=160)
     print(f"wrote {out.with_suffix('.png')}")
-
-
-def text_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Rows of text as aligned columns, the first `left` of them to the left."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-
-    def line(row):
-        cells = (f"{x:<{w}}" if i < left else f"{x:>{w}}" for i, (x, w) in enumerate(zip(row, widths, strict=True)))
-        return "  ".join(cells).rstrip()
-
-    return "\n".join(line(row) for row in rows)

@@ -1,20 +1,9 @@
-"""Datasets of simulated cells on disk: make, resume, verify, info.
-
-A dataset is a folder: a manifest that says how its cells are made, and shards (HDF5) of equal numbers of cells. Cells
-are sampled around the model's baseline, screened on a run of their own (which of them beat and come back to rest), and
-those that are viable are recorded under a protocol. An interrupted or killed run goes on where it was.
-
-Examples:
-  jaxcardio dataset make data --cells 1000
-  jaxcardio dataset make data --cells 10000 --sobol 0.4 --temperature 298 --range apd90=100:800
-  jaxcardio dataset make data --steps "-80:500,0:250,-40:500" --save-every 0.5 --outputs I_ion_total,I_CaL
-  jaxcardio dataset resume data
-"""
+"""The verb `dataset`."""
 
 import argparse
 import contextlib
 import json
-import sys
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,23 +13,18 @@ import numpy as np
 from ..arguments import check_whole
 from ..files.records import rebuilt
 from ..population import Dataset, Recipe, make_dataset, problems
-from ..population.dataset import SHARD
-from ..population.viability import DISCARD, T1
+from ..progress import say
 from ..protocols import AbstractProtocol, Segments, VoltageSteps
 from .common import (
     USUAL,
     find_model,
     length_of,
-    make_population,
     make_protocol,
-    make_rules,
     output_names,
-    population_arguments,
     protocol_ways,
-    rules_arguments,
-    stimulus_arguments,
-    text_table,
 )
+from .sampled import make_population, make_rules
+from .text import text_table
 
 STEP = 250.0
 LEVELS = (
@@ -53,66 +37,7 @@ and 50 mV by 10 mV, first -100 mV, and -120 mV at 6000 ms. There a search chose 
 every level comes once, low after high, and eight come again."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    jobs = parser.add_subparsers(title="jobs", dest="job", required=True, metavar="JOB")
-    make = jobs.add_parser("make", help="make a dataset, or what is missing of it", description=_make.__doc__)
-    _make_arguments(make)
-    for job, run_job, what in (
-        ("resume", _resume, "go on with a dataset that was interrupted; its manifest says how"),
-        ("verify", _verify, "read every byte of every shard; exit status 1 and a line for each bad file"),
-        ("info", _info, "what there is of it, and how it was made"),
-    ):
-        own = jobs.add_parser(job, help=what, description=what[0].upper() + what[1:] + ".")
-        own.add_argument("folder", metavar="FOLDER")
-        if job == "resume":
-            _chunk_argument(own)
-        own.set_defaults(run_job=run_job)
-    make.set_defaults(run_job=_make)
-
-
-def run(given: argparse.Namespace) -> int:
-    return given.run_job(given)
-
-
-def _make_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="FOLDER", help="new, or holding this dataset unfinished")
-    population_arguments(parser)
-    stimulus_arguments(
-        parser, "a clamp in the published style: 7 s of 250 ms steps from -120 to 50 mV, first -100 mV, -120 mV at 6 s"
-    )
-    record = parser.add_argument_group("recording")
-    record.add_argument("--t1", type=float, metavar="MS", help="length, ms (default: all of the steps; stimuli 5000)")
-    record.add_argument("--save-every", type=float, default=1.0, metavar="MS", help="sampling interval, ms (default 1)")
-    record.add_argument(
-        "--outputs", default="I_ion_total", metavar="NAMES", help="states and currents to keep (default I_ion_total)"
-    )
-    record.add_argument("--dt", type=float, metavar="MS", help="longest step, ms (default: chosen by the protocol)")
-    screening = rules_arguments(parser)
-    screening.add_argument(
-        "--screen", action=argparse.BooleanOptionalAction, default=True, help="keep viable cells only (default)"
-    )
-    screening.add_argument("--screen-t1", type=float, default=T1, metavar="MS", help=f"its length, ms ({T1:g})")
-    screening.add_argument(
-        "--screen-discard", type=float, default=DISCARD, metavar="MS", help=f"not looked at, ms ({DISCARD:g})"
-    )
-    files = parser.add_argument_group("files and memory")
-    files.add_argument(
-        "--shard", type=int, default=SHARD, metavar="N",
-        help=f"cells in a file, the most that an interruption costs ({SHARD})",
-    )  # fmt: skip
-    _chunk_argument(files)
-
-
-def _chunk_argument(parser: Any) -> None:
-    parser.add_argument("--chunk", type=int, metavar="N", help="cells at once on each device (default: what fits)")
-
-
 def _make(given: argparse.Namespace) -> int:
-    """Make a dataset, or what is missing of it.
-
-    Every parameter varies by an independent uniform factor in 1 +- 0.2 unless another design is named. The same
-    command on an unfinished dataset goes on with it; another recipe on it is refused.
-    """
     folder = _checked_folder(given.folder)
     check_whole("--shard", given.shard, "cells")
     return _run(folder, _recipe(given), given.shard, given.chunk)
@@ -131,10 +56,9 @@ def _run(folder: Path, recipe: Recipe, shard: int, chunk: int | None) -> int:
             data = make_dataset(folder, recipe, shard=shard, chunk=chunk, progress=True)
     except KeyboardInterrupt:
         data = Dataset(folder)
-        print(
+        say(
             f"\njaxcardio: interrupted with {data.info()['shards']} shards finished; "
-            f"go on with: jaxcardio dataset resume {folder}",
-            file=sys.stderr,
+            f"go on with: jaxcardio dataset resume {folder}\n"
         )
         return 130
     print(_table(data))
@@ -183,6 +107,9 @@ def _checked_folder(path: str) -> Path:
         raise ValueError(f"FOLDER = {folder}: there is no folder {folder.parent}")
     if folder.exists() and not (folder / "manifest.json").exists() and (folder.is_file() or any(folder.iterdir())):
         raise ValueError(f"FOLDER = {folder}: is something else; allowed: a new or empty folder, or a dataset")
+    nearest = folder if folder.exists() else folder.parent
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(f"FOLDER = {folder}: {nearest} cannot be written to")
     return folder
 
 
@@ -245,3 +172,10 @@ def _said_protocol(protocol: AbstractProtocol | None, t1: float) -> str:
     kind = "clamp" if protocol.kind == "voltage" else "stimulus"
     parts = f" of {len(protocol.durations)} pieces" if isinstance(protocol, Segments) else ""
     return f"{kind}, {type(protocol).__name__}{parts}, {t1:g} ms"
+
+
+_JOBS = {"make": _make, "resume": _resume, "verify": _verify, "info": _info}
+
+
+def run(given: argparse.Namespace) -> int:
+    return _JOBS[given.job](given)

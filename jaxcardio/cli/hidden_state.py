@@ -1,15 +1,4 @@
-"""Which current of a cell changed: a gating network learns a model, and is retrained on V and Ca_i.
-
-OBSERVATIONS.h5 has a group for each condition, and in it a group for each cycle length with datasets `V` (attribute
-unit: mV or V) and `Ca_i` (unit: mM, uM or nM) and the attributes cycle_length_ms, sampling_interval_ms (at most 2) and
-stimulus_onset_ms (of each cycle): whole cycles of steady pacing, at least two.
-
-Examples:
-  jaxcardio hidden-state train --out gates.net
-  jaxcardio hidden-state example observations.h5 --scenario long-qt
-  jaxcardio hidden-state explain observations.h5 --network gates.net
-  jaxcardio hidden-state retrain observations.h5 --group control --network gates.net
-"""
+"""The verb `hidden-state`."""
 
 import argparse
 import json
@@ -33,39 +22,12 @@ from ..hidden_state import (
     save_network,
     simulated_observations,
 )
-from .common import add_jobs, assignments, checked_output, find_model, output_arguments, save_figure, text_table
-
-SCENARIOS = {"long-qt": {"g_Kr": 0.5}, "short-qt": {"g_CaL": 0.5}, "ito": {"g_to": 3.0}}
-"""The three of the study, for ten Tusscher 2004: what each conductance is multiplied by."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_jobs(
-        parser,
-        train=(_train_arguments, _train),
-        example=(_example_arguments, _example),
-        retrain=(_retrain_arguments, _retrain),
-        explain=(_explain_arguments, _explain),
-    )
-
-
-def run(given: argparse.Namespace) -> int:
-    return given.run_job(given)
-
-
-def _model_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="TenTusscher2004", help="what is learned (default TenTusscher2004)")
-
-
-def _train_arguments(parser: argparse.ArgumentParser) -> None:
-    _model_argument(parser)
-    parser.add_argument("--steps", type=int, default=12_000, help="of training (default 12000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the initial weights (default 0)")
-    output_arguments(parser, "gates.net", figure=False)
+from .arguments.hidden_state import SCENARIOS
+from .common import assignments, checked_figure, checked_output, find_model, save_figure
+from .text import text_table
 
 
 def _train(given: argparse.Namespace) -> int:
-    """Learn the gates of a model: a minute or less."""
     out = checked_output(given.out or "gates.net", (".net",))
     cell = find_model(given.model)()
     trained = first_pass(cell, steps=given.steps, seed=given.seed, progress=True)
@@ -80,17 +42,7 @@ def _train(given: argparse.Namespace) -> int:
     return 0
 
 
-def _example_arguments(parser: argparse.ArgumentParser) -> None:
-    _model_argument(parser)
-    parser.add_argument("file", metavar="OBSERVATIONS.h5")
-    parser.add_argument("--scenario", choices=SCENARIOS, default="long-qt", help="of the study (default long-qt)")
-    parser.add_argument("--scale", nargs="+", metavar="NAME=RATIO", help="instead: conductances and their ratios")
-    parser.add_argument("--noise", type=float, default=0.0, metavar="MV", help="of V; of Ca_i 1e-6 mM a mV (default 0)")
-    parser.add_argument("--interval", type=int, choices=(1, 2), default=1, help="ms between samples (default 1)")
-
-
 def _example(given: argparse.Namespace) -> int:
-    """Write simulated observations, control and treatment, to begin with."""
     out = checked_output(given.file, (".h5", ".hdf5"), "OBSERVATIONS.h5")
     cell = find_model(given.model)()
     ratios = assignments("--scale", given.scale) if given.scale else SCENARIOS[given.scenario]
@@ -104,26 +56,13 @@ def _example(given: argparse.Namespace) -> int:
     return 0
 
 
-def _observed_arguments(parser: argparse.ArgumentParser) -> None:
-    _model_argument(parser)
-    parser.add_argument("observations", metavar="OBSERVATIONS.h5")
-    parser.add_argument("--network", metavar="FILE", help="of `train` (default: the model's own gates)")
-
-
 def _observed_cell(given: argparse.Namespace) -> AbstractCell:
     cell = find_model(given.model)()
     return cell if given.network is None else as_cell(load_network(given.network), cell)
 
 
-def _retrain_arguments(parser: argparse.ArgumentParser) -> None:
-    _observed_arguments(parser)
-    parser.add_argument("--group", default="treatment", help="the condition (default treatment)")
-    output_arguments(parser, "retrained.json", figure=False)
-
-
 def _retrain(given: argparse.Namespace) -> int:
-    """Fit how large each current is in one condition, relative to the model."""
-    out = checked_output(given.out or "retrained.json", (".json",))
+    out = checked_output(given.out or "retrained.json", (".json",), inputs=[given.observations, given.network])
     found = retrain(_observed_cell(given), Observations.load(given.observations, given.group), progress=True)
     rows = [("parameter", "gain", "sd")]
     rows += [(n, f"{g:.3f}", f"{g * s:.3f}" if s else "not moved") for (n, g), s in _with_sd(found)]
@@ -132,16 +71,10 @@ def _retrain(given: argparse.Namespace) -> int:
     return 0
 
 
-def _explain_arguments(parser: argparse.ArgumentParser) -> None:
-    _observed_arguments(parser)
-    parser.add_argument("--control", default="control", metavar="GROUP", help="default control")
-    parser.add_argument("--treatment", default="treatment", metavar="GROUP", help="default treatment")
-    output_arguments(parser, "explanation.json")
-
-
 def _explain(given: argparse.Namespace) -> int:
-    """Tell which currents the treatment changed, by how much, and what else it could have been."""
-    out = checked_output(given.out or "explanation.json", (".json",))
+    inputs = [given.observations, given.network]
+    out = checked_output(given.out or "explanation.json", (".json",), inputs=inputs)
+    checked_figure(given, out, inputs)
     cell = _observed_cell(given)
     control, treatment = (Observations.load(given.observations, g) for g in (given.control, given.treatment))
     found = explain(cell, control, treatment, progress=True)
@@ -184,3 +117,10 @@ def _left(found: Retrained) -> str:
 def _write(out: Path, about: dict) -> None:
     out.write_text(json.dumps(about, indent=2) + "\n")
     print(f"wrote {out}")
+
+
+_JOBS = {"train": _train, "example": _example, "retrain": _retrain, "explain": _explain}
+
+
+def run(given: argparse.Namespace) -> int:
+    return _JOBS[given.job](given)

@@ -1,20 +1,18 @@
-"""List the models, or the parameters, states and currents of one, with units."""
+"""The verb `models`."""
 
 import argparse
 import inspect
 
-from .common import MODELS, USUAL, find_model, text_table
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="e.g. KernikClancy2019, or the beginning of a name")
+from .arguments.shared import MODELS
+from .text import text_table
 
 
 def run(given: argparse.Namespace) -> int:
     if given.model is None:
-        rows = [(name, (cls.__doc__ or "").strip().splitlines()[0]) for name, cls in MODELS.items()]
-        print(text_table(rows, left=2))
+        print(text_table(list(MODELS.items()), left=2))
         return 0
+    from .common import USUAL, find_model  # the list needs no JAX
+
     model = find_model(given.model)
     cell = model()
     print(f"{model.__name__}: {inspect.cleandoc(model.__doc__ or '')}\n")

@@ -1,13 +1,4 @@
-"""Populations of cells: simulate them, screen them for viable ones, plot what came out.
-
-Cell i of a seed and a design is always the same cell, whatever the number of cells or the machine.
-
-Examples:
-  jaxcardio population simulate cells.h5 --cells 200 --t1 10000
-  jaxcardio population simulate clamped.h5 --steps "-80:500,0:250" --outputs I_ion_total,I_CaL
-  jaxcardio population screen --cells 300 --sobol 0.4 --range apd90=100:800 --out screened.csv
-  jaxcardio population plot cells.h5
-"""
+"""The verb `population`."""
 
 import argparse
 import csv
@@ -25,63 +16,28 @@ from ..cell import AbstractCell, astype
 from ..files.hdf5 import read_hdf5
 from ..files.records import cell_to_json
 from ..population import Dataset, Rules, Screening, distribution_to_json, sample, screen, simulate, usual_steps
-from ..population.viability import BIOMARKERS, DISCARD, T1, UNITS, Reason
+from ..population.viability import BIOMARKERS, DISCARD, UNITS, Reason
 from ..simulation.trace import FORMAT as TRACE
 from ..simulation.trace import Trace
 from .common import (
     USUAL,
-    add_jobs,
     checked_output,
     find_model,
     length_of,
-    make_population,
     make_protocol,
-    make_rules,
     output_names,
-    population_arguments,
-    rules_arguments,
-    stimulus_arguments,
 )
+from .sampled import make_population, make_rules
 
 FORMAT = "jaxcardio screening"
 FORMAT_VERSION = 1
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_jobs(
-        parser,
-        simulate=(_simulate_arguments, _simulate),
-        screen=(_screen_arguments, _screen),
-        plot=(_plot_arguments, _plot),
-    )
-
-
-def run(given: argparse.Namespace) -> int:
-    return given.run_job(given)
-
-
-def _run_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("numerics (rush-larsen-2; under a clamp the closed form)")
-    group.add_argument("--t1", type=float, metavar="MS", help="length of each run, ms")
-    group.add_argument("--save-every", type=float, metavar="MS", help="sampling interval, ms (default 1 ms; 0.05 t.u.)")
-    group.add_argument("--dt", type=float, metavar="MS", help="longest step, ms (default: chosen by the protocol)")
-    group.add_argument("--chunk", type=int, metavar="N", help="cells at once on each device (default: what fits)")
-
-
 # --- simulate --------------------------------------------------------------------------------------------------------
 
 
-def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", metavar="OUT.h5")
-    population_arguments(parser)
-    stimulus_arguments(parser)
-    _run_arguments(parser)
-    parser.add_argument("--outputs", metavar="NAMES", help="states and currents to keep (default: the potential)")
-
-
 def _simulate(given: argparse.Namespace) -> int:
-    """Sample cells, simulate each, and keep the potential or the named outputs in one HDF5 file."""
-    out = checked_output(given.out, (".h5", ".hdf5"), "OUT.h5")
+    out = checked_output(given.out, (".h5", ".hdf5"), "OUT.h5", [given.protocol])
     model = find_model(given.model)
     usual = USUAL[model.__name__]
     described = _described(model, given)
@@ -106,7 +62,7 @@ def _simulate(given: argparse.Namespace) -> int:
     for reason in sorted(set(problems.values())):
         print(f"  {list(problems.values()).count(reason)} cells: {reason}")
     print(f"wrote {out}")
-    return 0
+    return 1 if len(problems) == given.cells else 0
 
 
 def _described(model: type[AbstractCell], given: argparse.Namespace) -> dict[str, Any]:
@@ -125,20 +81,8 @@ def _sampled(described: dict[str, Any], given: argparse.Namespace) -> AbstractCe
 # --- screen ----------------------------------------------------------------------------------------------------------
 
 
-def _screen_arguments(parser: argparse.ArgumentParser) -> None:
-    population_arguments(parser)
-    stimulus_arguments(parser)
-    rules_arguments(parser).add_argument(
-        "--discard", type=float, metavar="MS", help="beginning of each run, not looked at, ms (default: half of t1)"
-    )
-    _run_arguments(parser)
-    parser.set_defaults(t1=T1)
-    parser.add_argument("--out", metavar="FILE", help="a row a cell, with its reasons: .csv, or .h5 to plot")
-
-
 def _screen(given: argparse.Namespace) -> int:
-    """Sample cells and tell which of them are viable, and every reason against the others."""
-    out = None if given.out is None else checked_output(given.out, (".csv", ".h5", ".hdf5"))
+    out = None if given.out is None else checked_output(given.out, (".csv", ".h5", ".hdf5"), inputs=[given.protocol])
     model = find_model(given.model)
     if USUAL[model.__name__].time_unit != "ms":
         raise ValueError(f"--model = {model.__name__}: is dimensionless, the rules are in mV and ms")
@@ -197,17 +141,9 @@ def _read_hdf5(f: h5py.File, attrs: dict[str, Any]) -> Screening:
 # --- plot ------------------------------------------------------------------------------------------------------------
 
 
-def _plot_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="FILE|FOLDER", help="a population, a screening (.h5), or a dataset")
-    parser.add_argument("--out", metavar="FIG.png", help="where to draw (default: FILE's or FOLDER's name)")
-    parser.add_argument("--output", metavar="NAME", help="the saved state or current to draw")
-    parser.add_argument("--cells", type=int, default=200, metavar="N", help="cells read of a dataset (default 200)")
-
-
 def _plot(given: argparse.Namespace) -> int:
-    """Draw traces of some cells with median and 5 to 95 % band, or biomarkers of a screening, or both of a dataset."""
     source = Path(given.source)
-    out = checked_output(given.out or f"{source.resolve().stem}.png", (".png", ".pdf", ".svg"))
+    out = checked_output(given.out or f"{source.resolve().stem}.png", (".png", ".pdf", ".svg"), inputs=[source])
     check_whole("--cells", given.cells, "cells")
     try:
         figure = _figure(source, given)
@@ -266,3 +202,10 @@ def _dataset_figure(data: Dataset, given: argparse.Namespace) -> Any:
     for ax in axes[:-1]:
         ax.set_xlabel("")
     return fig
+
+
+_JOBS = {"simulate": _simulate, "screen": _screen, "plot": _plot}
+
+
+def run(given: argparse.Namespace) -> int:
+    return _JOBS[given.job](given)

@@ -1,13 +1,4 @@
-"""Run one cell: HDF5 with every state, a table of its beats, a figure.
-
-Times are in ms (in the model's time unit, t.u., for the Aliev-Panfilov models), potentials in mV, currents in pA/pF,
-outward positive, so a depolarising pulse is negative.
-
-Examples:
-  jaxcardio simulate TenTusscher2004 --variant epi --t1 10000 --set g_Kr=0.05
-  jaxcardio simulate kernik --drug E-4031 --dose 7 --t1 12000 --out blocked.h5
-  jaxcardio simulate skibsbye --solver rush-larsen-2 --paced-grid --period 500
-"""
+"""The verb `simulate`."""
 
 import argparse
 
@@ -24,14 +15,12 @@ from .beats import beat_table
 from .common import (
     USUAL,
     assignments,
+    checked_figure,
     checked_output,
     find_model,
     make_cell,
     make_protocol,
-    model_arguments,
-    output_arguments,
     save_figure,
-    stimulus_arguments,
 )
 
 SOLVERS = {
@@ -46,34 +35,11 @@ ADAPTIVE = ("kvaerno3", "kvaerno5", "tsit5")
 """Adapt their steps unless told otherwise; the others take fixed ones unless --rtol is given."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="see `jaxcardio models`")
-    model_arguments(parser)
-    parser.add_argument("--init", action="append", default=[], metavar="STATE=VALUE", help="change the initial state")
-    stimulus_arguments(parser)
-    block = parser.add_argument_group("drug")
-    block.add_argument("--drug", metavar="NAME", help="a drug of jaxcardio.pharmacology.DRUGS")
-    block.add_argument("--dose", type=float, metavar="NM", help="its concentration, nM")
-    steps = parser.add_argument_group("numerics")
-    steps.add_argument("--solver", default="rush-larsen-2", choices=SOLVERS, help="default: rush-larsen-2")
-    steps.add_argument("--dt", type=float, metavar="MS", help="fixed step, ms (default 0.02 ms; 0.005 t.u.)")
-    steps.add_argument(
-        "--rtol", type=float, help="relative tolerance: adaptive steps (kvaerno3, kvaerno5 and tsit5 adapt by default)"
-    )
-    steps.add_argument("--paced-grid", action="store_true", help="small steps after each pulse, large ones in diastole")
-    steps.add_argument(
-        "--t1", type=float, metavar="MS", help="length of the run, ms (default 5000 ms; 5 beats in t.u.)"
-    )
-    steps.add_argument(
-        "--save-every", type=float, metavar="MS", help="sampling interval, ms (default 0.1 ms; 0.05 t.u.)"
-    )
-    output_arguments(parser, "MODEL.h5")
-
-
 def run(given: argparse.Namespace) -> int:
     model = find_model(given.model)
     usual = USUAL[model.__name__]
-    out = checked_output(given.out or f"{model.__name__}.h5", (".h5", ".hdf5"))
+    out = checked_output(given.out or f"{model.__name__}.h5", (".h5", ".hdf5"), inputs=[given.protocol])
+    checked_figure(given, out, [given.protocol])
     cell = make_cell(model, given)
     if (given.drug is None) != (given.dose is None):
         raise ValueError(f"--drug = {given.drug} and --dose = {given.dose} nM: give both or neither")

@@ -1,29 +1,14 @@
-"""The digital twin of a recorded cell: its parameters, their uncertainty, its beats and its drug response.
-
-RECORDING.h5 holds a voltage clamp: datasets `command` (attribute unit: mV) and `current` (unit: pA/pF, or pA with
-capacitance_pF), attributes sampling_rate_Hz and temperature_K. A group `check` in it, laid out alike, is a second
-recording of the same cell that is not fitted, but predicted. A network that reads parameters off this very command is
-trained on simulated cells (a minute or two; --network keeps it), and its guess is refined by Levenberg-Marquardt
-through the simulator. Parameters are relative to the Kernik-Clancy cell, and the prior is +- spread about it: where no
-such cell gives the recorded current the twin says so, and is not to be believed.
-
-Examples:
-  jaxcardio twin --protocol clamp.json
-  jaxcardio twin --example recording.h5
-  jaxcardio twin recording.h5 --out twin.h5
-  jaxcardio twin lab.h5 --group cell_3 --temperature 298 --spread 0.4 --network steps.net --out cell_3.h5
-"""
+"""The verb `twin`."""
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from .. import plot
+from .. import models, pharmacology, plot
 from ..arguments import check_whole
+from ..progress import say
 from ..twin import (
-    STARTS,
     Experiment,
     Recording,
     Twin,
@@ -41,35 +26,10 @@ from ..twin import (
     write_example,
 )
 from ..twin.beats import BEATS_EVERY
-from .common import checked_output, output_arguments, save_figure, text_table
+from .common import checked_figure, checked_output, save_figure
+from .text import text_table
 
-DOSES = (0.0, 10.0, 25.0, 50.0, 100.0)
 SHOWN = {"apd90": "ms", "apd50": "ms", "cycle_length": "ms", "mdp": "mV", "peak": "mV", "dvdt_max": "V/s"}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recording", nargs="?", metavar="RECORDING.h5", help="what to make a twin of")
-    parser.add_argument("--example", metavar="FILE.h5", help="write an example recording there, and do nothing else")
-    parser.add_argument(
-        "--protocol", metavar="FILE.json", help="write the designed command, for an amplifier's operator"
-    )
-    parser.add_argument("--group", default="/", metavar="NAME", help="of the recording in its file (default: its root)")
-    parser.add_argument("--check", metavar="FILE.h5", help="a second recording (default: the group `check`, if any)")
-    parser.add_argument("--temperature", type=float, metavar="K", help="of the bath, if the file does not say")
-    parser.add_argument("--capacitance", type=float, metavar="PF", help="of the cell, if the file does not say")
-    fit = parser.add_argument_group("prior, network and fit")
-    fit.add_argument("--spread", type=float, default=0.2, help="the prior: parameters within 1 +- spread (default 0.2)")
-    fit.add_argument("--cells", type=int, default=10_000, help="simulated to train the network (default 10000)")
-    fit.add_argument("--epochs", type=int, default=40, help="times that the network sees each (default 40)")
-    fit.add_argument("--network", metavar="FILE", help="use the network in FILE, or train it and write it there")
-    fit.add_argument("--train", action="store_true", help="train the network of --network anew")
-    fit.add_argument("--starts", type=int, default=STARTS, help=f"fits at most, if none fits (default {STARTS})")
-    fit.add_argument("--seed", type=int, default=0, help="of training, starts and draws (default 0)")
-    drug = parser.add_argument_group("beats and drug")
-    drug.add_argument("--drug", default="E-4031", help="default E-4031")
-    drug.add_argument("--doses", type=float, nargs="+", default=list(DOSES), metavar="NM", help="nM, ascending")
-    drug.add_argument("--draws", type=int, default=200, help="cells drawn from the posterior (default 200)")
-    output_arguments(parser, "twin.h5")
 
 
 def run(given: argparse.Namespace) -> int:
@@ -85,8 +45,10 @@ def run(given: argparse.Namespace) -> int:
         return 0
     if given.recording is None:
         raise ValueError("RECORDING.h5: missing (or --example FILE.h5, to have one)")
-    out = checked_output(given.out or "twin.h5", (".h5", ".hdf5"))
-    check_whole("--draws", given.draws, "cells")
+    inputs = [given.recording, given.check, given.network]
+    out = checked_output(given.out or "twin.h5", (".h5", ".hdf5"), inputs=inputs)
+    checked_figure(given, out, inputs)
+    _check_numbers(given)
     known = {"temperature": given.temperature, "capacitance": given.capacitance}
     recording = Recording.load(given.recording, given.group, **known)
     twin = build(
@@ -109,8 +71,16 @@ def run(given: argparse.Namespace) -> int:
     print(f"\n{given.drug}, {given.draws} cells drawn from the posterior:\n{response.table()}")
     save_figure(given, out, lambda: _figure(recording, twin, beats, response))
     if twin.doubts:
-        print("this twin is not to be believed: see the doubts above", file=sys.stderr)
+        say("this twin is not to be believed: see the doubts above\n")
     return 1 if twin.doubts else 0
+
+
+def _check_numbers(given: argparse.Namespace) -> None:
+    """What is used only after the training or the fit is looked at before."""
+    for option, unit in (("draws", "cells"), ("cells", "cells"), ("epochs", "epochs"), ("starts", "fits")):
+        check_whole(f"--{option}", getattr(given, option), unit)
+    for dose in given.doses:
+        pharmacology.block(models.KernikClancy2019(), given.drug, dose)
 
 
 def _check_recording(given: argparse.Namespace, known: dict) -> Recording | None:
@@ -127,6 +97,8 @@ def _network(given: argparse.Namespace, recording: Recording):
         return load_network(given.network)
     if given.train and given.network is None:
         raise ValueError("--train: needs --network FILE, where the network goes")
+    if given.network is not None:
+        checked_output(given.network, (), "--network", [given.recording, given.check])
     experiment = Experiment.of(recording)
     sigma = float(measured_noise(recording.current, experiment.windows))
     trained = train(
