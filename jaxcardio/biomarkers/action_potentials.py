@@ -1,5 +1,6 @@
 """The action potentials of a trace: the record of what was measured, and the two calls that return it."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,23 +32,24 @@ class ActionPotentials(eqx.Module):
     `repolarised`: V came down to the APD90 level before the next upstroke and the end. `valid & ~repolarised` is a
     cell that failed to repolarise: stuck at its plateau, or oscillating there.
     `ead`: an early afterdepolarisation, see `action_potentials_from`.
-    `resolved`: the samples about the upstroke lie close enough for `dvdt_max` to be right to about 1 %.
+    `resolved`: `dvdt_max` is right to about 1 %: the model's own, or of samples that lie close enough for that.
     """
 
     t_upstroke: Float[Numbers, "... beats"]
     t_peak: Float[Numbers, "... beats"]
     rmp: Float[Numbers, "... beats"]
     peak: Float[Numbers, "... beats"]
-    dvdt_max: Float[Numbers, "... beats"]
+    sampled_dvdt_max: Float[Numbers, "... beats"]
     cycle_length: Float[Numbers, "... beats"]
     apds: Float[Numbers, "... beats levels"]
     captured: Bool[Numbers, "... beats"]
     valid: Bool[Numbers, "... beats"]
     repolarised: Bool[Numbers, "... beats"]
     ead: Bool[Numbers, "... beats"]
-    resolved: Bool[Numbers, "... beats"]
+    sampled_resolved: Bool[Numbers, "... beats"]
     positions: Positions
     samples: tuple[Numbers, Numbers] | None
+    trace: Any
     levels: tuple[float, ...] = eqx.field(static=True)
     paced: bool = eqx.field(static=True)
 
@@ -55,6 +57,21 @@ class ActionPotentials(eqx.Module):
     def apa(self) -> Float[Numbers, "... beats"]:
         """Amplitude, peak - rmp, mV."""
         return self.peak - self.rmp
+
+    @property
+    def dvdt_max(self) -> Float[Numbers, "... beats"]:
+        """Largest dV/dt of the upstroke, mV/ms = V/s.
+
+        Of a simulated trace that has every state: what its model has there, stepped finely (`Trace.dvdt_max`; computed
+        when asked for). Else, and under `jit`, `vmap` and `grad`, `sampled_dvdt_max`: that of the samples.
+        """
+        if self.trace is None:
+            return self.sampled_dvdt_max
+        return self.trace.dvdt_max(self.positions.rest, self.positions.upstroke, self.valid)
+
+    @property
+    def resolved(self) -> Bool[Numbers, "... beats"]:
+        return self.sampled_resolved if self.trace is None else self.valid
 
     @property
     def apd30(self) -> Float[Numbers, "... beats"]:
@@ -101,7 +118,9 @@ def action_potentials(
     options = {"keep_samples": True} | options
     if _potential_unit(trace) in ("1", "dimensionless"):
         options = {"min_amplitude": 0.2, "ead_rise": 0.02, "ead_after": 4.0} | options
-    return action_potentials_from(trace.ts, trace.V, onsets=onsets, **options)
+    beats = action_potentials_from(trace.ts, trace.V, onsets=onsets, **options)
+    knows_upstrokes = getattr(trace, "knows_upstrokes", lambda: False)
+    return dataclasses.replace(beats, trace=trace) if knows_upstrokes() else beats
 
 
 def action_potentials_from(
@@ -146,8 +165,9 @@ def action_potentials_from(
     Sampling. The upstroke is refined by a parabola through three finite differences: t_upstroke lies inside the
     steepest sampling interval, with an error that shrinks as dt^2 where dV/dt is smooth. Where the stimulus ends next
     to it, dV/dt jumps and the parabola is wrong by at most half a sampling interval, and by an eighth of the jump in
-    dvdt_max. `peak` is the highest sample. 0.1 ms about the upstroke gives both to 0.05 ms and 0.05 mV for the models
-    here (dvdt_max of a 380 V/s upstroke needs 0.01 ms); repolarisation is content with 1 ms.
+    `sampled_dvdt_max`. `peak` is the highest sample. 0.1 ms about the upstroke gives both to 0.05 ms and 0.05 mV for
+    the models here; the slope of a 380 V/s upstroke needs 0.01 ms (`resolved` tells), unless the model is known.
+    Repolarisation is content with 1 ms.
 
     Args:
         onsets: (n,) stimulus onsets, ms, ascending, the same for every cell. Default: spontaneous beats.
@@ -199,7 +219,7 @@ def action_potentials_from(
         fields = jax.tree.map(lambda x: x.reshape(*V.shape[:-1], *x.shape[1:]), fields)
     fields |= _absolute(ts, fields["positions"], fields.pop("into"))
     kept = (ts, samples) if keep_samples else None
-    return ActionPotentials(**fields, samples=kept, levels=levels, paced=stimuli is not None)
+    return ActionPotentials(**fields, samples=kept, trace=None, levels=levels, paced=stimuli is not None)
 
 
 def _absolute(ts, positions, into):

@@ -28,14 +28,14 @@ def measure(times: Times, V, spans: Spans, at: Positions, falls, ead, levels, li
         "into": into,
         "rmp": V[at.rest],
         "peak": V[at.peak],
-        "dvdt_max": dvdt_max,
+        "sampled_dvdt_max": dvdt_max,
         "cycle_length": xp.where(previous >= 0, cycle, np.nan),
     }
     numbers = {k: xp.where(valid, x, np.nan) for k, x in numbers.items()}
     numbers["apds"] = xp.where(valid[:, None], apds, np.nan)
     flags = {"captured": captured, "valid": valid, "repolarised": valid & repolarised, "ead": valid & ead}
     positions = Positions(*(xp.where(captured, x, T) for x in at))
-    return {**numbers, **flags, "resolved": valid & resolved, "positions": positions}
+    return {**numbers, **flags, "sampled_resolved": valid & resolved, "positions": positions}
 
 
 def steepest_into(times: Times, V, upstroke):

@@ -13,11 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ..arguments import is_traced
 from ..cell import AbstractCell, driven_state
 from ..files.hdf5 import read_hdf5
 from ..files.records import is_standard, model_name, rebuilt, static_fields, versions
 from ..protocols import AbstractProtocol, from_json, to_json
 from .request import Request
+from .upstrokes import steepest
 
 Numbers = Array | np.ndarray
 FORMAT = "jaxcardio trace"
@@ -95,6 +97,32 @@ class Trace(eqx.Module):
         if self.cell.population_size() is None and jnp.ndim(self.V) == 1:
             return along_time(self.cell, self.ys)
         return jax.vmap(along_time, in_axes=(self.cell.population_axes(), 0))(self.cell, self.ys)
+
+    def knows_upstrokes(self) -> bool:
+        """Whether `dvdt_max` can tell: a simulated trace, not of a clamp, with every state, whose values are known."""
+        if self.cell is None or (self.protocol is not None and self.protocol.kind == "voltage"):
+            return False
+        every = set(type(self.cell.initial_state())._fields) <= set(self.ys._fields)
+        return every and not is_traced(self.ts, *jax.tree.leaves((self.ys, self.cell, self.protocol)))
+
+    def dvdt_max(
+        self, rest: Int[np.ndarray, "*population beats"], upstroke: Int[np.ndarray, "*population beats"], wanted
+    ) -> Float[np.ndarray, "*population beats"]:
+        """Largest dV/dt (per ms) of beats, the stimulus included, as the model has it: stepped finely from the state
+        saved before each upstroke, whatever the steps and the samples of the run.
+
+        Args:
+            rest, upstroke: samples at which V rests before each beat, and after which it rises most steeply.
+            wanted: which beats to look at, (*population, beats); NaN for the others.
+        """
+        wanted = np.asarray(wanted)
+        cells = np.broadcast_to(np.arange(wanted.shape[0])[:, None] if wanted.ndim == 2 else 0, wanted.shape)
+        assert self.cell is not None
+        states = type(self.cell.initial_state())(*(getattr(self.ys, n) for n in self.cell.initial_state()._fields))
+        found = np.full(wanted.shape, np.nan)
+        rest, upstroke = (np.asarray(x)[wanted] for x in (rest, upstroke))
+        found[wanted] = steepest(self.cell, self.protocol, self.ts, states, cells[wanted], rest, upstroke)
+        return found
 
     def problems(self) -> dict[int, str]:
         """Index and reason of every cell whose run did not end well."""

@@ -19,14 +19,14 @@ from .grid import straight_pieces
 
 LEAD, AFTER = 5.0, 1.0
 """How long before and after the steepest samples to step, in the model's unit of time."""
-STEPS = 2000
-"""Steps through one upstroke: 0.003 to 0.004 ms each, where samples are 1 ms apart or closer."""
+FINEST, STEPS = 0.005, 2000
+"""Longest step through an upstroke, in the model's unit of time; how many there are (or twice, four times as many)."""
 ROWS = 256
 """Most upstrokes stepped at once."""
 
 
 class _Steps(NamedTuple):
-    """Of each upstroke and step, (rows, STEPS)."""
+    """Of each upstroke and step, (rows, steps)."""
 
     start: Any
     dt: Any
@@ -35,16 +35,17 @@ class _Steps(NamedTuple):
     jump: Any
 
 
-def steepest(cell: AbstractCell, protocol, ts, ys, rows, begin, end) -> np.ndarray:
-    """Largest dV/dt (per ms) between two of the samples, the stimulus included, of the model stepped finely.
+def steepest(cell: AbstractCell, protocol, ts, ys, rows, rest, upstroke) -> np.ndarray:
+    """Largest dV/dt (per ms) of upstrokes, the stimulus included, of the model stepped finely.
 
     Args:
         cell, protocol: what was run; a stimulus or None.
         ts: saved times, ms, (time,).
         ys: the whole state at them, (time,) or (n_cells, time).
         rows: the cell of each upstroke, (rows,).
-        begin, end: the samples from and up to which to step, (rows,).
+        rest, upstroke: the samples of each beat's rest and steepest rise, (rows,).
     """
+    begin, end = _samples_about(np.asarray(ts), rest, upstroke)
     axes, population = cell.population_axes(), jnp.ndim(ys[0]) == 2
     found = []
     for first in range(0, len(rows), ROWS):
@@ -60,18 +61,21 @@ def steepest(cell: AbstractCell, protocol, ts, ys, rows, begin, end) -> np.ndarr
 
 
 def _laid_out(protocol, begins, ends, dtype) -> _Steps:
+    n = STEPS
+    while n * FINEST < (ends - begins).max():
+        n *= 2
     rows = []
     for begin, end in zip(begins, ends, strict=True):
-        grid = np.linspace(0.0, end - begin, STEPS + 1)
+        grid = np.linspace(0.0, end - begin, n + 1)
         drive = None if protocol is None else protocol.since(begin)
         edges = np.zeros(0) if drive is None else drive.edges(0.0, end - begin)
-        at = np.rint(edges / grid[1]).astype(int).clip(1, STEPS - 1)
+        at = np.rint(edges / grid[1]).astype(int).clip(1, n - 1)
         grid[at] = edges  # no step goes over an edge
         length = np.diff(grid)
         value, slope = (
-            (np.zeros(STEPS), np.zeros(STEPS)) if drive is None else straight_pieces(drive, grid[:-1], length)
+            (np.zeros(n), np.zeros(n)) if drive is None else straight_pieces(drive, grid[:-1], length)
         )
-        jump = np.isin(np.arange(STEPS), at)
+        jump = np.isin(np.arange(n), at)
         rows.append(_Steps(begin + grid[:-1], length, value, slope, jump))
     numbers = _Steps(*map(np.stack, zip(*rows, strict=True)))
     return numbers._replace(**{k: x.astype(dtype) for k, x in numbers._asdict().items() if k != "jump"})
@@ -105,7 +109,7 @@ def _steepest(cell, y, steps: _Steps, kind):
     return jax.vmap(one, in_axes=(cell.population_axes(), 0, 0))(cell, y, steps)
 
 
-def samples_about(ts: np.ndarray, rest: np.ndarray, upstroke: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _samples_about(ts: np.ndarray, rest: np.ndarray, upstroke: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The samples from and up to which to step, of beats whose rest and steepest rise are at these samples."""
     begin = np.searchsorted(ts, ts[upstroke] - LEAD - RESOLUTION, side="right") - 1
     end = np.searchsorted(ts, ts[np.minimum(upstroke + 1, len(ts) - 1)] + AFTER)
