@@ -24,7 +24,7 @@ def add_arguments(parser: Parser) -> None:
     block.add_argument("--dose", type=nM, metavar="NM", help="its concentration, nM")
     steps = parser.add_argument_group("numerics")
     steps.add_argument("--solver", default="rush-larsen-2", choices=SOLVERS, help="default: rush-larsen-2")
-    steps.add_argument("--dt", type=ms, metavar="MS", help="fixed step, ms (default 0.02 ms; 0.005 t.u.)")
+    steps.add_argument("--dt", type=ms, metavar="MS", help="fixed step, ms (default 0.01 ms; 0.005 t.u.)")
     steps.add_argument(
         "--rtol", type=plain, help="relative tolerance: adaptive steps (kvaerno3, kvaerno5 and tsit5 adapt by default)"
     )
