@@ -26,7 +26,9 @@ COLUMNS = {
     "cycle_length": "ms",
     "repolarised": "1",
     "ead": "1",
+    "resolved": "1",
 }
+"""What files hold. On the screen a `dvdt_max` that is not resolved is marked instead."""
 MOST_ROWS = 30
 """Beats on the screen; the file has all of them."""
 
@@ -133,12 +135,15 @@ def beat_table(beats: ActionPotentials, time_unit: str = "ms") -> str:
     as_unit = (
         {"ms": time_unit, "mV": "mV", "mV/ms": "V/s"} if time_unit == "ms" else {"ms": time_unit, "mV/ms": "1/t.u."}
     )
-    rows = [("cell", "beat", *columns), ("", "", *(as_unit.get(u, "") for u in COLUMNS.values()))]
+    resolved = columns.pop("resolved")
+    rows = [("cell", "beat", *columns), ("", "", *(as_unit.get(COLUMNS[k], "") for k in columns))]
     for k in range(min(len(beat), MOST_ROWS)):
-        row = (("yes" if x[k] else "no") if x.dtype == bool else _number(x[k]) for x in columns.values())
-        rows.append((str(cell[k]), str(beat[k]), *row))
+        row = {n: ("yes" if x[k] else "no") if x.dtype == bool else _number(x[k]) for n, x in columns.items()}
+        row["dvdt_max"] = row["dvdt_max"] if resolved[k] else f"~{row['dvdt_max']}"
+        rows.append((str(cell[k]), str(beat[k]), *row.values()))
     more = f"\n... and {len(beat) - MOST_ROWS} more beats" if len(beat) > MOST_ROWS else ""
-    return text_table(rows, left=0) + more
+    unsure = "" if resolved.all() else "\n~ the samples of this upstroke are too far apart to show dV/dt max to 1 %"
+    return text_table(rows, left=0) + more + unsure
 
 
 def _number(x: float) -> str:
