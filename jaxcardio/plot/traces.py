@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 
 from ..biomarkers import ActionPotentials, Restitution
@@ -32,8 +31,7 @@ def currents(trace: Trace, names: Sequence[str] | None = None, ax: Any = None, *
     """Named currents of one cell against time (default: the six that carry most charge). Outward is positive."""
     ax = given_or_new(ax)
     units = _cell_of(trace).units
-    compiled = eqx.filter_jit(Trace.currents)  # as one program, not operation by operation
-    found = {k: _one(v, cell) for k, v in compiled(trace)._asdict().items()}
+    found = {k: _one(v, cell) for k, v in trace.currents()._asdict().items()}
     if names is None:
         membrane = [k for k in found if k in _cell_of(trace).conductances or not _cell_of(trace).conductances]
         names = sorted(membrane, key=lambda k: -np.abs(found[k]).mean())[:6]
