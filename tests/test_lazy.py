@@ -45,7 +45,7 @@ def test_unknown_names_are_attribute_errors():
 
 
 def test_the_function_simulate_stays_one_and_is_pickled_by_name():
-    importlib.import_module("jaxcardio.trace")
+    importlib.import_module("jaxcardio.simulation.simulate")
     importlib.import_module(jc.simulate.__module__)
     assert callable(jc.simulate)
     assert pickle.loads(pickle.dumps(jc.simulate)) is jc.simulate
