@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .cell import AbstractCell, driven_rates
-from .compiled import compiled
+from .compiled import compiled, of_one_number
 from .grid import positions
 from .stepping import (
     cast,
@@ -157,19 +157,20 @@ def _in_blocks(x, size: int, dtype):
 def run_fixed(cell, y0, plan: Plan, solver, names, progress):
     """Runs a plan: what was saved by name (..., time), the final state, and the status."""
     run = _Run(cell, solver, plan.kind, names, is_population(cell, y0), len(plan.kept) // len(plan.blocks.steps.dt))
-    first = None
-    if plan.save_start:
-        first = observe(cell, y0, plan.command_at_start, names)
+    wanted = np.flatnonzero(plan.kept)
+    command = (plan.command_at_start,) if plan.save_start else None
     report = reporter(progress, cell, y0, plan.blocks)
+    if report is None:
+        return of_one_number(_Run.whole, (run, y0, plan.blocks, command, wanted))
+    first = run.first(y0, command)
     carry = run.begin(y0, jax.tree.map(lambda x: x[0, 0], plan.blocks.steps))
     pieces = []
-    for blocks, done in in_chunks(plan.blocks, 1 if report is None else 40):
+    for blocks, done in in_chunks(plan.blocks, 40):
         carry, saved = run.blocks(carry, blocks)
         pieces.append(saved)
-        if report is not None:
-            jax.block_until_ready(carry)
-            report(done)
-    return _collect(first, pieces, np.flatnonzero(plan.kept)), run.state(carry), carry.status
+        jax.block_until_ready(carry)
+        report(done)
+    return _collect(first, pieces, wanted), run.state(carry), carry.status
 
 
 @jax.jit
@@ -197,6 +198,17 @@ class _Run(eqx.Module):
     names: tuple[str, ...] = eqx.field(static=True)
     population: bool = eqx.field(static=True)
     n_slots: int = eqx.field(static=True)
+
+    @compiled
+    def whole(self, y0, blocks: _Blocks, command, wanted):
+        """The run as one program: what `run_fixed` returns."""
+        carry = self.begin(y0, jax.tree.map(lambda x: x[0, 0], blocks.steps))
+        carry, saved = self.blocks(carry, blocks)
+        return _collect(self.first(y0, command), [saved], wanted), self.state(carry), carry.status
+
+    def first(self, y0, command):
+        """What is saved of the initial state, under the clamp's potential; None if `command` is, a tuple of one."""
+        return None if command is None else observe(self.cell, y0, command[0], self.names)
 
     @compiled
     def begin(self, y0, first: _Steps) -> _Carry:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .cell import AbstractCell, driven_state
+from .compiled import compiled
 from .files import read_hdf5
 from .protocols import AbstractProtocol, from_json, to_json
 from .records import is_standard, model_name, rebuilt, static_fields, versions
@@ -90,10 +91,7 @@ class Trace(eqx.Module):
             raise ValueError(
                 f"currents need every state; not saved: {', '.join(sorted(missing))} (run with outputs=None)"
             )
-        along_time = jax.vmap(lambda cell, y: cell.currents(y), in_axes=(None, 0))
-        if self.cell.population_size() is None and jnp.ndim(self.V) == 1:
-            return along_time(self.cell, self.ys)
-        return jax.vmap(along_time, in_axes=(self.cell.population_axes(), 0))(self.cell, self.ys)
+        return _currents(self.cell, self.ys)
 
     def problems(self) -> dict[int, str]:
         """Index and reason of every cell whose run did not end well."""
@@ -144,6 +142,15 @@ class Trace(eqx.Module):
             raise ValueError("ts: expected finite, strictly ascending times in ms")
         zeros = np.zeros(V.shape[:-1], int)
         return Trace(ts, Recording(V), zeros, None, zeros, None, None, "recording")
+
+
+@compiled
+def _currents(cell: AbstractCell, ys):
+    """Currents of the states (time,) of a cell, or (n_cells, time) of a population; as one program, not one by one."""
+    along_time = jax.vmap(lambda cell, y: cell.currents(y), in_axes=(None, 0))
+    if jnp.ndim(jax.tree.leaves(ys)[0]) > 1:
+        along_time = jax.vmap(along_time, in_axes=(cell.population_axes(), 0))
+    return along_time(cell, ys)
 
 
 def _items(tree):
