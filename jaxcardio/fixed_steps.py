@@ -1,5 +1,6 @@
 """Fixed steps: the whole run is laid out beforehand, then scanned in blocks that are checkpoints for reverse mode."""
 
+import functools
 from typing import Any, NamedTuple
 
 import diffrax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .cell import AbstractCell, driven_rates
-from .compiled import compiled, of_one_number
+from .compiled import BRIEF, WIDE, compiled, of_one_number
 from .grid import positions
 from .stepping import (
     cast,
@@ -188,6 +189,9 @@ def _collect(first, pieces, wanted):
     return jax.tree.map(collect, first, *pieces)
 
 
+_compiled = functools.partial(compiled, options=lambda run, *args: WIDE if run.population else BRIEF)
+
+
 class _Run(eqx.Module):
     """What stays the same from step to step, and the step. A population is mapped within each step, not around the
     scan: so the scan is over one shared plan, and what it saves is contiguous in the cells."""
@@ -199,7 +203,7 @@ class _Run(eqx.Module):
     population: bool = eqx.field(static=True)
     n_slots: int = eqx.field(static=True)
 
-    @compiled
+    @_compiled
     def whole(self, y0, blocks: _Blocks, command, wanted):
         """The run as one program: what `run_fixed` returns."""
         carry = self.begin(y0, jax.tree.map(lambda x: x[0, 0], blocks.steps))
@@ -210,7 +214,7 @@ class _Run(eqx.Module):
         """What is saved of the initial state, under the clamp's potential; None if `command` is, a tuple of one."""
         return None if command is None else observe(self.cell, y0, command[0], self.names)
 
-    @compiled
+    @_compiled
     def begin(self, y0, first: _Steps) -> _Carry:
         def begin(cell, y):
             y = pack(self.solver, y)
@@ -219,7 +223,7 @@ class _Run(eqx.Module):
 
         return over_cells(begin, self.cell, y0)(self.cell, y0)
 
-    @compiled
+    @_compiled
     def blocks(self, carry: _Carry, blocks: _Blocks):
         """Advances over the blocks; returns what their slots hold, (blocks * slots, ...)."""
         block = jax.checkpoint(lambda carry, block: self.block(carry, block), prevent_cse=False)

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .cell import AbstractCell, driven_state
-from .compiled import compiled
+from .compiled import ONCE, WIDE, compiled
 from .files import read_hdf5
 from .protocols import AbstractProtocol, from_json, to_json
 from .records import is_standard, model_name, rebuilt, static_fields, versions
@@ -144,13 +144,19 @@ class Trace(eqx.Module):
         return Trace(ts, Recording(V), zeros, None, zeros, None, None, "recording")
 
 
-@compiled
-def _currents(cell: AbstractCell, ys):
-    """Currents of the states (time,) of a cell, or (n_cells, time) of a population; as one program, not one by one."""
+def _currents_along_time(cell: AbstractCell, ys):
+    """Currents of the states (time,) of a cell, or (n_cells, time) of a population."""
     along_time = jax.vmap(lambda cell, y: cell.currents(y), in_axes=(None, 0))
-    if jnp.ndim(jax.tree.leaves(ys)[0]) > 1:
+    if _is_population(cell, ys):
         along_time = jax.vmap(along_time, in_axes=(cell.population_axes(), 0))
     return along_time(cell, ys)
+
+
+def _is_population(cell: AbstractCell, ys) -> bool:
+    return cell.population_size() is not None or jnp.ndim(getattr(ys, cell.potential)) > 1
+
+
+_currents = compiled(_currents_along_time, lambda cell, ys: WIDE if _is_population(cell, ys) else ONCE)
 
 
 def _items(tree):
