@@ -1,5 +1,6 @@
 """Fixed steps: the whole run is laid out beforehand, then scanned in blocks that are checkpoints for reverse mode."""
 
+import functools
 from typing import Any, NamedTuple
 
 import diffrax
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..cell import AbstractCell, driven_rates
 from ..clock import positions
-from .compiled import compiled
+from .compiled import BRIEF, WIDE, compiled, of_one_number
 from .grid import straight_pieces
 from .request import Request, Times
 from .stepping import (
@@ -161,19 +162,20 @@ def _in_blocks(x, size: int, dtype):
 def run_plan(cell, y0, plan: Plan, solver, names, progress):
     """Runs a plan: what was saved by name (..., time), the final state, and the status."""
     run = _Run(cell, solver, plan.kind, names, is_population(cell, y0), len(plan.kept) // len(plan.blocks.steps.dt))
-    first = None
-    if plan.save_start:
-        first = observe(cell, y0, plan.command_at_start, names)
+    wanted = np.flatnonzero(plan.kept)
+    command = (plan.command_at_start,) if plan.save_start else None
     report = reporter(progress, cell, y0, plan.blocks)
+    if report is None:
+        return of_one_number(_Run.whole, (run, y0, plan.blocks, command, wanted))
+    first = run.first(y0, command)
     carry = run.begin(y0, jax.tree.map(lambda x: x[0, 0], plan.blocks.steps))
     pieces = []
-    for blocks, done in in_chunks(plan.blocks, 1 if report is None else 40):
+    for blocks, done in in_chunks(plan.blocks, 40):
         carry, saved = run.blocks(carry, blocks)
         pieces.append(saved)
-        if report is not None:
-            jax.block_until_ready(carry)
-            report(done)
-    return _collect(first, pieces, np.flatnonzero(plan.kept)), run.state(carry), carry.status
+        jax.block_until_ready(carry)
+        report(done)
+    return _collect(first, pieces, wanted), run.state(carry), carry.status
 
 
 @jax.jit
@@ -191,6 +193,9 @@ def _collect(first, pieces, wanted):
     return jax.tree.map(collect, first, *pieces)
 
 
+_compiled = functools.partial(compiled, options=lambda run, *args: WIDE if run.population else BRIEF)
+
+
 class _Run(eqx.Module):
     """What stays the same from step to step, and the step. A population is mapped within each step, not around the
     scan: so the scan is over one shared plan, and what it saves is contiguous in the cells."""
@@ -202,7 +207,18 @@ class _Run(eqx.Module):
     population: bool = eqx.field(static=True)
     n_slots: int = eqx.field(static=True)
 
-    @compiled
+    @_compiled
+    def whole(self, y0, blocks: _Blocks, command, wanted):
+        """The run as one program: what `run_fixed` returns."""
+        carry = self.begin(y0, jax.tree.map(lambda x: x[0, 0], blocks.steps))
+        carry, saved = self.blocks(carry, blocks)
+        return _collect(self.first(y0, command), [saved], wanted), self.state(carry), carry.status
+
+    def first(self, y0, command):
+        """What is saved of the initial state, under the clamp's potential; None if `command` is, a tuple of one."""
+        return None if command is None else observe(self.cell, y0, command[0], self.names)
+
+    @_compiled
     def begin(self, y0, first: _Steps) -> _Carry:
         def begin(cell, y):
             y = pack(self.solver, y)
@@ -211,7 +227,7 @@ class _Run(eqx.Module):
 
         return over_cells(begin, self.cell, y0)(self.cell, y0)
 
-    @compiled
+    @_compiled
     def blocks(self, carry: _Carry, blocks: _Blocks):
         """Advances over the blocks; returns what their slots hold, (blocks * slots, ...)."""
         block = jax.checkpoint(lambda carry, block: self.block(carry, block), prevent_cse=False)

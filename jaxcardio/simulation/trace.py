@@ -18,6 +18,7 @@ from ..cell import AbstractCell, driven_state
 from ..files.hdf5 import read_hdf5
 from ..files.records import is_standard, model_name, rebuilt, static_fields, versions
 from ..protocols import AbstractProtocol, from_json, to_json
+from .compiled import ONCE, WIDE, compiled
 from .request import Request
 from .upstrokes import steepest
 
@@ -93,10 +94,7 @@ class Trace(eqx.Module):
             raise ValueError(
                 f"currents need every state; not saved: {', '.join(sorted(missing))} (run with outputs=None)"
             )
-        along_time = jax.vmap(lambda cell, y: cell.currents(y), in_axes=(None, 0))
-        if self.cell.population_size() is None and jnp.ndim(self.V) == 1:
-            return along_time(self.cell, self.ys)
-        return jax.vmap(along_time, in_axes=(self.cell.population_axes(), 0))(self.cell, self.ys)
+        return _currents(self.cell, self.ys)
 
     def knows_upstrokes(self) -> bool:
         """Whether `dvdt_max` can tell: a simulated trace, not of a clamp, with every state, whose values are known."""
@@ -173,6 +171,21 @@ class Trace(eqx.Module):
             raise ValueError("ts: expected finite, strictly ascending times in ms")
         zeros = np.zeros(V.shape[:-1], int)
         return Trace(ts, Recording(V), zeros, None, zeros, None, None, "recording")
+
+
+def _currents_along_time(cell: AbstractCell, ys):
+    """Currents of the states (time,) of a cell, or (n_cells, time) of a population."""
+    along_time = jax.vmap(lambda cell, y: cell.currents(y), in_axes=(None, 0))
+    if _is_population(cell, ys):
+        along_time = jax.vmap(along_time, in_axes=(cell.population_axes(), 0))
+    return along_time(cell, ys)
+
+
+def _is_population(cell: AbstractCell, ys) -> bool:
+    return cell.population_size() is not None or jnp.ndim(getattr(ys, cell.potential)) > 1
+
+
+_currents = compiled(_currents_along_time, lambda cell, ys: WIDE if _is_population(cell, ys) else ONCE)
 
 
 def _items(tree):

@@ -14,15 +14,15 @@ import numpy as np
 from ..cell import AbstractCell, driven_rates
 from ..clock import RESOLUTION
 from ..solvers import RatesTerm, RushLarsen2
-from .compiled import compiled
+from .compiled import BRIEF, WIDE, compiled
 from .grid import straight_pieces
 
 LEAD, AFTER = 5.0, 1.0
 """How long before and after the steepest samples to step, in the model's unit of time."""
 FINEST, STEPS = 0.005, 2000
 """Longest step through an upstroke, in the model's unit of time; how many there are (or twice, four times as many)."""
-ROWS = 256
-"""Most upstrokes stepped at once."""
+ROWS, FEW = 256, 16
+"""Most upstrokes stepped at once; and up to how many a program that compiles quickly is the faster one."""
 
 
 class _Steps(NamedTuple):
@@ -72,17 +72,14 @@ def _laid_out(protocol, begins, ends, dtype) -> _Steps:
         at = np.rint(edges / grid[1]).astype(int).clip(1, n - 1)
         grid[at] = edges  # no step goes over an edge
         length = np.diff(grid)
-        value, slope = (
-            (np.zeros(n), np.zeros(n)) if drive is None else straight_pieces(drive, grid[:-1], length)
-        )
+        value, slope = (np.zeros(n), np.zeros(n)) if drive is None else straight_pieces(drive, grid[:-1], length)
         jump = np.isin(np.arange(n), at)
         rows.append(_Steps(begin + grid[:-1], length, value, slope, jump))
     numbers = _Steps(*map(np.stack, zip(*rows, strict=True)))
     return numbers._replace(**{k: x.astype(dtype) for k, x in numbers._asdict().items() if k != "jump"})
 
 
-@compiled
-def _steepest(cell, y, steps: _Steps, kind):
+def _of_rows(cell, y, steps: _Steps, kind):
     solver = RushLarsen2()
 
     def one(cell, y, steps):
@@ -107,6 +104,9 @@ def _steepest(cell, y, steps: _Steps, kind):
         return most
 
     return jax.vmap(one, in_axes=(cell.population_axes(), 0, 0))(cell, y, steps)
+
+
+_steepest = compiled(_of_rows, lambda cell, y, *args: WIDE if len(y[0]) > FEW else BRIEF)
 
 
 def _samples_about(ts: np.ndarray, rest: np.ndarray, upstroke: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
