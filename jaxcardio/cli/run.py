@@ -31,6 +31,8 @@ SOLVERS = {
     "tsit5": diffrax.Tsit5,
     "euler": diffrax.Euler,
 }
+LONG = 1_000_000
+"""A run of no more steps shows no progress: it takes a second or two, and less as one program."""
 ADAPTIVE = ("kvaerno3", "kvaerno5", "tsit5")
 """Adapt their steps unless told otherwise; the others take fixed ones unless --rtol is given."""
 
@@ -49,7 +51,6 @@ def run(given: argparse.Namespace) -> int:
     t1 = usual.t1 if given.t1 is None else given.t1
     save_every = min(usual.save_every, t1) if given.save_every is None and t1 > 0 else given.save_every
     steps = _steps(given, protocol, usual, t1)
-    fixed = {"dt", "grid"} & set(steps)
     trace = simulate(
         cell,
         protocol,
@@ -57,7 +58,7 @@ def run(given: argparse.Namespace) -> int:
         solver=SOLVERS[given.solver](),
         save_every=save_every,
         y0=_initial_state(cell, given),
-        progress=progress_bar(model.__name__) if fixed else False,  # how far an adaptive run is, nobody knows
+        progress=progress_bar(model.__name__) if _count(steps, t1) > LONG else False,
         **steps,
     )
     trace.save(out)
@@ -83,6 +84,13 @@ def _steps(given, protocol, usual, t1) -> dict:
     if given.dt is None and given.solver in ADAPTIVE:
         return {}
     return {"dt": usual.dt if given.dt is None else given.dt}
+
+
+def _count(steps, t1) -> float:
+    """How many steps a run takes; 0 where the solver chooses them: how far such a run is, nobody knows."""
+    if "grid" in steps:
+        return len(steps["grid"])
+    return t1 / steps["dt"] if steps.get("dt") else 0
 
 
 def _initial_state(cell, given):

@@ -1,4 +1,4 @@
-"""Compiling the outermost functions of a run: for the widest vectors a processor has, or quickly; and slopes of them."""
+"""Compiling the outermost functions of a run, for the widest vectors of a processor or quickly; and their slopes."""
 
 import functools
 from collections.abc import Callable, Mapping

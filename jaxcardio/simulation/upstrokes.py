@@ -22,7 +22,7 @@ LEAD, AFTER = 5.0, 1.0
 FINEST, STEPS = 0.005, 2000
 """Longest step through an upstroke, in the model's unit of time; how many there are (or twice, four times as many)."""
 ROWS, FEW = 256, 16
-"""Most upstrokes stepped at once; and up to how many a program that compiles quickly is the faster one."""
+"""Most upstrokes stepped at once; and up to how many of one cell are stepped in turn, which compiles faster."""
 
 
 class _Steps(NamedTuple):
@@ -103,10 +103,16 @@ def _of_rows(cell, y, steps: _Steps, kind):
         (_, _, most), _ = jax.lax.scan(advance, (y, state, jnp.full_like(first.dt, -jnp.inf)), steps)
         return most
 
+    if _are_few(cell, y):
+        return jax.lax.map(lambda row: one(cell, *row), (y, steps))
     return jax.vmap(one, in_axes=(cell.population_axes(), 0, 0))(cell, y, steps)
 
 
-_steepest = compiled(_of_rows, lambda cell, y, *args: WIDE if len(y[0]) > FEW else BRIEF)
+def _are_few(cell, y) -> bool:
+    return cell.population_size() is None and len(y[0]) <= FEW
+
+
+_steepest = compiled(_of_rows, lambda cell, y, *args: BRIEF if _are_few(cell, y) else WIDE)
 
 
 def _samples_about(ts: np.ndarray, rest: np.ndarray, upstroke: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
