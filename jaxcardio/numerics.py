@@ -38,8 +38,10 @@ def _x_over_expm1(x):
     small = jnp.abs(x) < 0.3
     x2 = jnp.where(small, x, 0.0) ** 2
     series = 1 - x / 2 + x2 * (1 / 12 - x2 * (1 / 720 - x2 * (1 / 30240 - x2 * (1 / 1209600 - x2 / 47900160))))
-    safe = jnp.where(small, 1.0, x)
-    return jnp.where(small, series, safe / (jnp.exp(safe) - 1))
+    # exp of minus |x| never overflows, and so no slope becomes infinity times zero.
+    size = jnp.where(small, 1.0, jnp.abs(x))
+    falling = jnp.exp(-size)
+    return jnp.where(small, series, size * jnp.where(x > 0, falling, 1.0) / (1 - falling))
 
 
 def ghk_current(V, permeability, valence, inside, outside, RT_F, F):

@@ -56,6 +56,23 @@ def test_x_over_expm1_is_smooth_across_the_change_of_formula(dtype, bound):
     np.testing.assert_allclose(slope, known, atol=30 * bound)
 
 
+@pytest.mark.parametrize(("dtype", "bound", "least"), [("float64", 1e-14, 1e-280), ("float32", 3e-6, 1e-30)])
+def test_x_over_expm1_and_its_slope_are_right_and_finite_everywhere(dtype, bound, least):
+    """From below -700 to above 700, where exp(x) overflows in either precision; compared where floats can hold it."""
+    x = np.concatenate([np.linspace(-750, 750, 30_001), np.linspace(-90, 90, 3_001), np.linspace(-1, 1, 2_001)])
+    x = x.astype(dtype)
+    value, slope = (np.asarray(y, float) for y in jax.vmap(jax.value_and_grad(x_over_expm1))(jnp.asarray(x)))
+    bend = jax.vmap(jax.grad(jax.grad(x_over_expm1)))(jnp.asarray(x))
+    assert np.isfinite(value).all() and np.isfinite(slope).all() and np.isfinite(bend).all()
+    z = np.where(x == 0, 1.0, x.astype(float))
+    falling, rest = np.exp(-np.abs(z)), -np.expm1(-np.abs(z))
+    true = np.abs(z) * np.where(z > 0, falling, 1.0) / rest
+    slopes = np.where(z > 0, falling * (rest - z), -rest - z * falling) / rest**2
+    far = (np.abs(x) > 0.3) & (true > least) & (np.abs(slopes) > least)
+    assert np.abs(value[far] / true[far] - 1).max() < bound
+    assert np.abs(slope[far] / slopes[far] - 1).max() < bound
+
+
 def test_a_relaxation_is_the_same_by_its_time_constant_and_by_its_rate():
     slow, fast = Relaxation(0.3, tau=4.0), Relaxation(0.3, rate=0.25)
     assert slow.tau == fast.tau == 4.0
