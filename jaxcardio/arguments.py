@@ -43,7 +43,7 @@ def refusal(name: str, value: Any, unit: str, allowed: str) -> ValueError:
     """The error that refuses this value, on one line; to be raised."""
     text = " ".join((repr(value) if isinstance(value, str | bytes) else str(value)).split())
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-    return ValueError(f"{name} = {text} {unit}; allowed: {allowed}")
+    return ValueError(f"{name} = {text}{' ' * bool(unit)}{unit}; allowed: {allowed}")
 
 
 def is_real(array: np.ndarray) -> bool:
