@@ -214,7 +214,7 @@ class Sampled(AbstractProtocol):
         if is_traced(self.ts, self.jumps):
             return super().since(t0)
         ts, jumps = times_of(self, self.ts, self.jumps)
-        if max(ts[-1], *jumps[-1:]) - t0 > LATEST:
+        if np.append(jumps, ts[-1]).max() - t0 > LATEST:
             return super().since(t0)
         first = int(np.searchsorted(ts, t0 + RESOLUTION, side="right")) - 1
         if first == len(ts) - 1:

@@ -169,18 +169,17 @@ class Repeat(AbstractProtocol):
         return np.arange(first, last + 1), period
 
     def _of_cycles(self, what, t0, t1):
-        """What there is of it in each cycle: a part of the first and last, and all of those between."""
+        """What there is of it in each cycle: it is asked once for all whole cycles, and for the parts at the ends."""
         cycles, period = self._cycles(t0, t1)
         find = getattr(self.once, what)
-        found = []
-        for cycle in cycles[[0, -1][: len(cycles)]]:
-            a, b = max(t0 - cycle * period, 0.0), min(t1 - cycle * period, period)
-            found.append(cycle * period + find(a, b) if b > a else np.zeros(0))
-        if len(cycles) > 2:
-            every = find(0.0, float(period))
-            check_count("period", period, len(every) * len(cycles), what, t0, t1)
-            found.insert(1, (cycles[1:-1, None] * period + every).ravel())
-        return np.concatenate(found)
+        begin, end = np.maximum(t0 - cycles * period, 0.0), np.minimum(t1 - cycles * period, period)
+        whole = (begin == 0) & (end == period)
+        every = find(0.0, float(period)) if whole.any() else np.zeros(0)
+        check_count("period", period, len(every) * whole.sum(), what, t0, t1)
+        found = [(cycles[whole, None] * period + every).ravel()]
+        for k in np.flatnonzero(~whole & (begin < end)):
+            found.append(cycles[k] * period + find(float(begin[k]), float(end[k])))
+        return np.sort(np.concatenate(found))
 
 
 def _check_parts(first, second):

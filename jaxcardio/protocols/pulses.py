@@ -68,7 +68,7 @@ class PulseTrain(AbstractProtocol):
 
     def edges(self, t0, t1):
         (duration,) = times_of(self, self.duration)
-        onsets = self._onsets(t0 - duration, t1, "pulses")
+        onsets = self._onsets(t0, t1, "pulses")
         return inside(np.concatenate([onsets, onsets + duration]), t0, t1)
 
     def onsets(self, t0, t1):
@@ -103,7 +103,7 @@ class PulseTrain(AbstractProtocol):
         return PulseTrain(self.amplitude, self.duration, self.period, float(from_zero(start)), count, self.kind)
 
     def _onsets(self, t0, t1, what):
-        """The onsets from t0 to t1, and perhaps one or two beyond either."""
+        """The onsets from t0 to t1, at least one before t0 if there is one, and perhaps one or two beyond."""
         start, period, count = times_of(self, self.start, self.period, self.count)
         first = max(0.0, np.floor((t0 - start) / period) - 1)
         last = min(1.0 if np.isinf(period) else count, np.ceil((t1 - start) / period) + 1)
@@ -182,8 +182,14 @@ def dynamic_restitution(
     """`beats` pulses at each of `periods` (ms) in turn: the dynamic restitution protocol."""
     check_number("duration", duration, "ms", *LENGTH)
     check_number("start", start, "ms", *TIME)
-    allowed = f"each > duration = {duration} ms, at least one"
-    check_numbers("periods", periods, "ms", allowed, lambda x: x.ndim == 1 and x.size and (x > duration).all())
+    allowed = f"each > duration = {duration} ms, to {LATEST:.4g}, at least one"
+    check_numbers(
+        "periods",
+        periods,
+        "ms",
+        allowed,
+        lambda x: x.ndim == 1 and x.size > 0 and ((x > duration) & (x <= LATEST)).all(),
+    )
     _check_repeats("beats", beats, "pulses a period")
     intervals = np.repeat(np.asarray(periods, float), int(beats))
     return Pulses(amplitude, duration, start + np.concatenate([[0.0], np.cumsum(intervals)[:-1]]))
