@@ -1,5 +1,7 @@
 """Populations, and what jit, vmap or grad will only know later, in three compiled programs: rises, spans, numbers."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import numpy as np
 
 from ..arguments import is_traced
 from .detection import Rises, Spans, beat_spans, find_landmarks, find_rises, first_falls
-from .measurement import durations, measure, steepest_into
+from .measurement import durations, equal_slopes, measure, steepest_into
 from .sampling import Stimuli, Times, even_samples, namespace, relative, sample_from
 
 
@@ -82,11 +84,13 @@ def _numbers(times: Times, V, spans: Spans, late_from, limits, window, levels, p
         still = jax.lax.stop_gradient(V)
         slope = jnp.append(jnp.diff(still) / times.dt, -jnp.inf)
 
+        equal = partial(equal_slopes, times, jnp.abs(still).max())
+
         def find(span):
             offset = jnp.clip(span.start, 0, V.shape[0] - window)
             near, rising = (jax.lax.dynamic_slice(x, (offset,), (window,)) for x in (still, slope))
             how = {"levels": levels, "paced": paced, "ead_rise": limits["ead_rise"]}
-            return find_landmarks(near, rising, lambda j: late_from[j], span, offset, **how)
+            return find_landmarks(near, rising, equal, lambda j: late_from[j], span, offset, **how)
 
         # One beat after the other: memory stays that of one window a cell.
         at, falls, ead = jax.lax.map(find, spans)

@@ -96,9 +96,10 @@ def beat_spans(rises: Rises, stimuli: Stimuli | None, rows: int) -> Spans:
     return Spans(stimuli.sample, rise, end, xp.minimum(end, stimuli.next_sample), captured, xp.ones_like(captured))
 
 
-def find_landmarks(V, slope, late_from, span: Spans, offset, *, levels, paced, ead_rise):
+def find_landmarks(V, slope, equal, late_from, span: Spans, offset, *, levels, paced, ead_rise):
     """Landmarks of one beat among the samples from number `offset` on.
 
+    `equal` gives how much less than a slope, after a sample, may be and still be equal to it.
     `late_from` gives the number of the first sample that is late enough after an upstroke to belong to an EAD.
     Returns positions, the first sample at or below each of `levels` (`NONE` where there is none), and the EAD.
     """
@@ -108,7 +109,10 @@ def find_landmarks(V, slope, late_from, span: Spans, offset, *, levels, paced, e
 
     rest = xp.clip(start, 0, V.shape[0] - 1) if paced else _argmax(-V, s, start, rise)
     peak = _argmax(V, s, rise, end)
-    upstroke = _argmax(slope, s, rest, peak)
+    steepest = _argmax(slope, s, rest, peak)
+    top = slope[steepest]
+    least = top - equal(steepest + offset, top)
+    upstroke = _first_at_least(least, slope, s, rest, steepest)
     falls = first_falls(V, rest, peak, end, levels)
 
     fall_30, fall_90 = (falls[levels.index(x)] for x in (30.0, 90.0))
@@ -133,6 +137,13 @@ def _argmax(x, s, first, end):
         return first + int(x[first:end].argmax()) if first < end else 0
     x = jnp.where((s >= first) & (s < end), x, -np.inf)
     return jnp.where(x == x.max(), s, NONE).min()  # XLA makes vectors of a minimum of integers, not of argmax
+
+
+def _first_at_least(least, x, s, first, last):
+    """The first sample s, from `first` on, at which x is at least `least`; `last` is one."""
+    if isinstance(x, np.ndarray):
+        return first + int((x[first : last + 1] >= least).argmax()) if first <= last else last
+    return jnp.where((s >= first) & (s <= last) & (x >= least), s, last).min()
 
 
 def potential_at(level, rest, peak):

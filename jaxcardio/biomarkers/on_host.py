@@ -1,9 +1,11 @@
 """One cell whose samples are known, in NumPy: nothing is compiled, and the times are those of the host."""
 
+from functools import partial
+
 import numpy as np
 
 from .detection import NONE, Positions, Spans, beat_spans, find_landmarks, find_rises, first_falls
-from .measurement import durations, measure, steepest_into
+from .measurement import durations, equal_slopes, measure, steepest_into
 from .sampling import Stimuli, even_samples, relative, sample_from
 
 
@@ -17,6 +19,7 @@ def of_one_cell(ts, V, stimuli: Stimuli | None, threshold, limits, max_beats, wi
     longest = window or V.size
     times = relative(ts, V.dtype)
     slope = np.append((V[1:] - V[:-1]) / times.dt, -np.inf)
+    equal = partial(equal_slopes, times, abs(V).max())
     options = {"levels": levels, "paced": stimuli is not None, "ead_rise": limits["ead_rise"]}
 
     def late_from(upstroke):
@@ -28,7 +31,7 @@ def of_one_cell(ts, V, stimuli: Stimuli | None, threshold, limits, max_beats, wi
     for k in np.flatnonzero(spans.captured):
         span = Spans(*(x[k].item() for x in spans))
         beat = slice(span.start, min(span.end, span.start + longest))
-        at[k], found, ead[k] = find_landmarks(V[beat], slope[beat], late_from, span, span.start, **options)
+        at[k], found, ead[k] = find_landmarks(V[beat], slope[beat], equal, late_from, span, span.start, **options)
         falls[k] = np.minimum(found, NONE)
     return measure(times, V, spans, Positions(*at.T), falls, ead, levels, limits)
 

@@ -36,6 +36,8 @@ class Times(NamedTuple):
     fine: Any
     dt: Any
     """from each sample to the next, (T - 1,)"""
+    grain: Any
+    """the spacing of numbers where the times lie: what a difference of two of them may be wrong by"""
 
     def between(self, i, j):
         """Time from sample i to sample j, ms."""
@@ -47,7 +49,9 @@ def relative(ts, dtype) -> Times:
     since = ts - ts[0]
     coarse = since.astype(dtype, copy=False)
     fine = (since - coarse.astype(since.dtype, copy=False)).astype(dtype, copy=False)
-    return Times(coarse, fine, (ts[1:] - ts[:-1]).astype(dtype, copy=False))
+    xp = namespace(ts)
+    grain = xp.spacing(xp.maximum(xp.abs(ts[0]), xp.abs(ts[-1]))).astype(dtype)
+    return Times(coarse, fine, (ts[1:] - ts[:-1]).astype(dtype, copy=False), grain)
 
 
 def sample_at(ts, t):
