@@ -22,8 +22,8 @@ else:
 
 MOST = 10**8
 """More edges, onsets or corners than this in one stretch of time are refused."""
-PROBES = 1000
-"""Times at which a protocol that tells nothing of itself is looked at."""
+PROBE, PROBES = 0.005, 2_000_000
+"""A protocol that tells nothing of itself is looked at so often, every so many ms, and at no more times than this."""
 
 
 class AbstractProtocol(eqx.Module):
@@ -76,8 +76,9 @@ class AbstractProtocol(eqx.Module):
             return inside(t0 + step * np.arange(1, np.ceil((t1 - t0) / step)), t0, t1)
         if len(self.edges(t0, t1)) == 0 and not _is_constant(self, t0, t1):
             raise ValueError(
-                f"{name}: its value changes from {t0} to {t1} ms (or is traced), but it has no edges there and its "
-                "shortest feature is inf ms, so a solver could step over it; let shortest(), edges() or corners() tell"
+                f"{name}: it has no edges from {t0} to {t1} ms and its shortest feature is inf ms, but its value changes "
+                "there, or may (it is traced, or the time too long to look), so a solver could step over it; let "
+                "shortest(), edges() or corners() tell"
             )
         return np.zeros(0)
 
@@ -235,9 +236,12 @@ def like(new: np.ndarray, old: Any) -> Any:
 
 
 def _is_constant(protocol: AbstractProtocol, t0: float, t1: float) -> bool:
-    """Whether the value is seen to be the same all over [t0, t1]; False if that cannot be known, under a trace."""
+    """Whether the value is seen to be the same all over [t0, t1]; False if that cannot be known."""
+    n = np.ceil((t1 - t0) / PROBE)
+    if n > PROBES:
+        return False
     with jax.ensure_compile_time_eval():
-        seen = protocol.value(np.linspace(t0, t1, PROBES))
+        seen = protocol.value(np.linspace(t0, t1, max(int(n), 1000) + 1))
     if is_traced(seen):
         return False
     seen = np.asarray(seen, float)
