@@ -76,9 +76,9 @@ class AbstractProtocol(eqx.Module):
             return inside(t0 + step * np.arange(1, np.ceil((t1 - t0) / step)), t0, t1)
         if len(self.edges(t0, t1)) == 0 and not _is_constant(self, t0, t1):
             raise ValueError(
-                f"{name}: it has no edges from {t0} to {t1} ms and its shortest feature is inf ms, but its value changes "
-                "there, or may (it is traced, or the time too long to look), so a solver could step over it; let "
-                "shortest(), edges() or corners() tell"
+                f"{name}: it has no edges from {t0} to {t1} ms and its shortest feature is inf ms, but its value "
+                "changes there, or may (it is traced, or the time too long to look), so a solver could step over it; "
+                "let shortest(), edges() or corners() tell"
             )
         return np.zeros(0)
 
