@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxcardio import protocols as P
+from jaxcardio.clock import RESOLUTION
 
 EXAMPLES = {
     "train": P.PulseTrain(-52.0, 1.0, 300.0, 10.0),
@@ -63,8 +64,8 @@ def test_no_protocol_is_json_too():
 @given(start=st.floats(0, 50), duration=st.floats(0.1, 5), period=st.floats(10, 400), amplitude=st.floats(-80, -1))
 @settings(max_examples=50, deadline=None)
 def test_a_train_delivers_its_charge(start, duration, period, amplitude):
-    """Summed over the pieces between edges, the charge is pulses x duration x amplitude (a start that the clock takes for
-    0 is no edge)."""
+    """Summed over the pieces between edges, the charge is pulses x duration x amplitude (a start that the clock takes
+    for 0 is no edge)."""
     train = P.PulseTrain(amplitude, duration, period, start)
     t1 = start + 5 * period
     times = np.concatenate([[0.0], train.edges(0.0, t1), [t1]])
