@@ -169,9 +169,9 @@ def s1_s2(
     """`s1_count` conditioning pulses `s1_period` ms apart, then one premature pulse `s2_interval` ms after the last."""
     check_number("duration", duration, "ms", *LENGTH)
     check_number("start", start, "ms", *TIME)
-    check_number("s1_period", s1_period, "ms", *LENGTH)
     _check_repeats("s1_count", s1_count, "pulses")
-    check_number("s2_interval", s2_interval, "ms", f"> duration = {duration} ms", lambda x: duration < x <= LATEST)
+    for name, interval in (("s1_period", s1_period), ("s2_interval", s2_interval)):
+        check_number(name, interval, "ms", f"> duration = {duration} ms", lambda x: duration < x <= LATEST)
     s1 = start + s1_period * np.arange(s1_count)
     return Pulses(amplitude, duration, np.append(s1, s1[-1] + s2_interval))
 
