@@ -1,5 +1,6 @@
 """Compiling the outermost functions of a run, for the widest vectors of a processor or quickly; and their slopes."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -71,7 +72,10 @@ def of_one_number(function: Callable, args: tuple):
     @once.defjvp
     def _jvp(primals, tangents):
         (x,), (dx,) = primals, tangents
-        y, slopes = _value_and_slope(function, at, with_number(x))
+        # Nothing here depends on a tangent, and nothing need be traced where `x` is known: it runs as it is.
+        known = not is_traced(x, jnp.zeros(()))
+        with jax.core.eval_context() if known else contextlib.nullcontext():
+            y, slopes = _value_and_slope(function, at, with_number(x))
         return y, _times(slopes, dx, y)
 
     return once(leaves[at])

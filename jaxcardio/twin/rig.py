@@ -261,6 +261,12 @@ class _Command(AbstractProtocol):
     def shortest(self):
         return self.command.shortest()
 
+    def corners(self, t0, t1):
+        return self.command.corners(t0, t1)
+
+    def since(self, t0):
+        return _Command(self.command.since(t0))
+
 
 def rig_grid(protocol: AbstractProtocol, t1: float, wanted: np.ndarray) -> np.ndarray:
     """Times to step to from 0 to t1, ms: those of a clamp, and `EDGE_STAGES` after each edge of the command."""
