@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from statistics import NormalDist
 from typing import NamedTuple, TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
@@ -73,7 +74,12 @@ def hill_block(concentration: ArrayLike, ic50: ArrayLike, hill: ArrayLike = 1.0)
     check("concentration", concentration, "nM", "finite and >= 0 nM", lambda c: (c >= 0) & (c < np.inf))
     check("ic50", ic50, "nM", "finite and > 0 nM", lambda c: (c > 0) & (c < np.inf))
     check("hill", hill, "(no unit)", "finite and > 0", lambda h: (h > 0) & (h < np.inf))
-    x, hill = _float(concentration) / _float(ic50), _float(hill)
+    return _hill_block(_float(concentration), _float(ic50), _float(hill))
+
+
+@jax.jit
+def _hill_block(concentration, ic50, hill):
+    x = concentration / ic50
     above, chord = x > 1, (hill <= 1) & (x < LINEAR_BELOW)
     # The power is of x or 1/x, whichever is below one, so that nothing overflows; every `where` keeps the branch that
     # it does not take finite and differentiable. For hill = 1 chord and curve are the same line.
@@ -188,8 +194,12 @@ def _scale(cell: Cell, current: str, blocked: Array) -> Cell:
         allowed = "a number or shape (n_cells,)" if size is None else f"a number or shape ({size},)"
         raise ValueError(f"dose of {current}: expected {allowed}, got shape {blocked.shape}")
     name = cell.conductances[current]
-    value = cell.parameters()[name].value
-    return cell.replace(**{name: value * (1 - blocked).astype(value.dtype)})
+    return cell.replace(**{name: _what_remains(cell.parameters()[name].value, blocked)})
+
+
+@jax.jit
+def _what_remains(value, blocked):
+    return value * (1 - blocked).astype(value.dtype)
 
 
 def _find(drug: str | Drug) -> Drug:
