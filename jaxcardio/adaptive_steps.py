@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .implicit import with_frozen_newton
 from .stepping import observe, over_cells, pack, term, unpack
 from .trace import Status
 
@@ -22,6 +23,8 @@ class AdaptiveTimes(NamedTuple):
 
 @eqx.filter_jit
 def run_adaptive(cell, y0, times: AdaptiveTimes, protocol, solver, names, max_steps, adjoint, meter):
+    solver = with_frozen_newton(solver)
+
     def run(cell, y0):
         def observed(t, y, args):
             command = None if protocol is None or protocol.kind == "current" else protocol.value(t)
