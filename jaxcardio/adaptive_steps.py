@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .checked_times import FirstStep, saved_at
 from .implicit import with_frozen_newton
 from .stepping import observe, over_cells, pack, term, unpack
 from .trace import Status
@@ -31,16 +32,18 @@ def run_adaptive(cell, y0, times: AdaptiveTimes, protocol, solver, names, max_st
             return observe(cell, unpack(solver, y, type(y0)), command, names)
 
         pid = diffrax.PIDController(times.rtol, times.atol, dtmin=8 * jnp.finfo(times.t1.dtype).eps * times.t1)
+        clipped = diffrax.ClipStepSizeController(pid, jump_ts=times.edges if times.edges.size else None)
+        first = jnp.minimum(0.01, times.t1 - times.t0)
         solution = diffrax.diffeqsolve(
             term(solver, cell.rates_under, type(y0)),
             solver,
             times.t0,
             times.t1,
-            jnp.minimum(0.01, times.t1 - times.t0).astype(times.t1.dtype),
+            None,
             pack(solver, y0),
             protocol,
-            saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times.save, fn=observed), diffrax.SubSaveAt(t1=True)]),
-            stepsize_controller=diffrax.ClipStepSizeController(pid, jump_ts=times.edges if times.edges.size else None),
+            saveat=diffrax.SaveAt(subs=[saved_at(times.save, observed), diffrax.SubSaveAt(t1=True)]),
+            stepsize_controller=FirstStep(clipped, first.astype(times.t1.dtype)),
             adjoint=adjoint,
             max_steps=max_steps,
             throw=False,

@@ -49,11 +49,7 @@ class FrozenNewton(optimistix.AbstractRootFinder):
         def residual(x):
             return ravel_pytree(fn(unravel(x), args)[0])[0]
 
-        def jacobian():
-            return jax.jacfwd(residual)(flat)
-
-        explicit = args[1] == 0
-        matrix = jax.lax.cond(explicit, lambda: jnp.eye(flat.size, dtype=flat.dtype), jacobian)
+        matrix = _unless_explicit(args, lambda: jax.jacfwd(residual)(flat), flat)
         factors, pivots = jax.scipy.linalg.lu_factor(matrix)
         far = jnp.asarray(jnp.inf, flat.dtype)
         return _Iteration(jax.lax.stop_gradient(factors), pivots, far, jnp.ones_like(far), jnp.asarray(0))
@@ -83,6 +79,18 @@ class FrozenNewton(optimistix.AbstractRootFinder):
 
     def postprocess(self, fn, y, aux, args, options, state, tags, result):
         return y, aux, {}
+
+
+def _unless_explicit(args, jacobian: Callable[[], Array], flat: Array) -> Array:
+    """`jacobian()`; the identity in a stage without a diagonal coefficient, which it is.
+
+    A Runge-Kutta step of Diffrax calls `init` once before its stages, for the shapes alone, with a coefficient of zero.
+    XLA sees that, and leaves out this second copy of the Jacobian, half of what there is to compile.
+    """
+    of_a_stage = isinstance(args, tuple) and len(args) in (7, 8) and callable(args[2])  # (stage, diagonal, field, ...)
+    if not of_a_stage:
+        return jacobian()
+    return jax.lax.cond(args[1] == 0, lambda: jnp.eye(flat.size, dtype=flat.dtype), jacobian)
 
 
 def with_frozen_newton(solver: diffrax.AbstractSolver) -> diffrax.AbstractSolver:
