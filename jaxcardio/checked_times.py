@@ -71,6 +71,4 @@ class FirstStep(diffrax.AbstractAdaptiveStepSizeController):
         return self.controller.init(terms, t0, t1, y0, self.length, args, func, error_order)
 
     def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state) -> Any:
-        return self.controller.adapt_step_size(
-            t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
-        )
+        return self.controller.adapt_step_size(t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state)

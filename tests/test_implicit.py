@@ -20,8 +20,8 @@ KICK = jc.protocols.PulseTrain(-0.5, 1.0, 50.0, 5.0)
 
 
 def _finder(dtype=float):
-    rtol = 1e-8 if dtype == float else 1e-5
-    return FrozenNewton(rtol, 1e-2 * rtol)
+    rtol = 1e-8 if dtype in (float, np.float64) else 1e-3
+    return FrozenNewton(rtol, 1e-2 * rtol, patience=30)
 
 
 def _implicit_step(step, stiff, seed, dtype):
@@ -54,7 +54,9 @@ def test_root_of_a_stiff_implicit_step_is_scipys(step, stiff, seed, dtype):
 @given(st.floats(0.5, 3.0))
 def test_root_is_optimistix_chords_and_so_is_its_derivative(a):
     def root(a, finder):
-        return optimistix.root_find(lambda y, a: {"x": jnp.tanh(y["x"]) + y["x"] - a}, finder, {"x": a / 2}, a).value["x"]
+        return optimistix.root_find(lambda y, a: {"x": jnp.tanh(y["x"]) + y["x"] - a}, finder, {"x": a / 2}, a).value[
+            "x"
+        ]
 
     other = optimistix.Newton(1e-10, 1e-10)
     assert np.allclose(root(a, _finder()), root(a, other), rtol=1e-8)
@@ -73,7 +75,9 @@ def test_a_root_finder_of_the_users_is_kept():
     assert isinstance(with_frozen_newton(diffrax.Kvaerno5()).root_finder, FrozenNewton)
 
 
-@pytest.mark.parametrize("solver", [diffrax.Kvaerno3(), diffrax.Kvaerno4(), diffrax.Kvaerno5(), diffrax.ImplicitEuler()])
+@pytest.mark.parametrize(
+    "solver", [diffrax.Kvaerno3(), diffrax.Kvaerno4(), diffrax.Kvaerno5(), diffrax.ImplicitEuler()]
+)
 def test_a_run_is_the_one_with_diffraxs_own_root_finder(solver):
     cell, rtol = SMALL, 1e-3 if isinstance(solver, diffrax.ImplicitEuler) else 1e-6
     finder = diffrax.with_stepsize_controller_tols(diffrax.VeryChord)(kappa=0.0099)  # not the default, so it is kept
