@@ -43,7 +43,7 @@ def run_adaptive(cell, y0, times: AdaptiveTimes, protocol, solver, names, max_st
             pack(solver, y0),
             protocol,
             saveat=diffrax.SaveAt(subs=[saved_at(times.save, observed), diffrax.SubSaveAt(t1=True)]),
-            stepsize_controller=FirstStep(clipped, first.astype(times.t1.dtype)),
+            stepsize_controller=FirstStep(clipped, first.astype(times.t1.dtype)),  # pyright: ignore[reportCallIssue]
             adjoint=adjoint,
             max_steps=max_steps,
             throw=False,

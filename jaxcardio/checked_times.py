@@ -53,11 +53,11 @@ class FirstStep(diffrax.AbstractAdaptiveStepSizeController):
     length: Float[Array, ""]
 
     @property
-    def rtol(self):
+    def rtol(self):  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.controller.rtol
 
     @property
-    def atol(self):
+    def atol(self):  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.controller.atol
 
     @property
@@ -65,7 +65,7 @@ class FirstStep(diffrax.AbstractAdaptiveStepSizeController):
         return self.controller.norm
 
     def wrap(self, direction) -> "FirstStep":
-        return FirstStep(self.controller.wrap(direction), self.length * direction)
+        return FirstStep(self.controller.wrap(direction), self.length * direction)  # pyright: ignore[reportCallIssue]
 
     def init(self, terms, t0, t1, y0, dt0, args, func, error_order) -> tuple[Any, Any]:
         return self.controller.init(terms, t0, t1, y0, self.length, args, func, error_order)

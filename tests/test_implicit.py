@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 import jaxcardio as jc
 from jaxcardio.implicit import FrozenNewton, with_frozen_newton
 
-PACING = jc.protocols.PulseTrain(-52.0, 1.0, 1000.0, 10.0)
-CELL = jc.models.TenTusscher2004()
 SMALL = jc.models.AlievPanfilov1996()
 KICK = jc.protocols.PulseTrain(-0.5, 1.0, 50.0, 5.0)
 
@@ -76,7 +74,7 @@ def test_a_root_finder_of_the_users_is_kept():
 
 
 @pytest.mark.parametrize(
-    "solver", [diffrax.Kvaerno3(), diffrax.Kvaerno4(), diffrax.Kvaerno5(), diffrax.ImplicitEuler()]
+    "solver", [diffrax.Kvaerno3(), diffrax.Kvaerno5(), diffrax.ImplicitEuler()]
 )
 def test_a_run_is_the_one_with_diffraxs_own_root_finder(solver):
     cell, rtol = SMALL, 1e-3 if isinstance(solver, diffrax.ImplicitEuler) else 1e-6
@@ -86,3 +84,23 @@ def test_a_run_is_the_one_with_diffraxs_own_root_finder(solver):
     assert ours.ok and shipped.ok
     assert abs(int(ours.steps) - int(shipped.steps)) <= 0.03 * int(shipped.steps)
     assert np.abs(ours.ys.u - shipped.ys.u).max() < 10 * rtol
+
+
+def _end(k, adjoint):
+    cell = SMALL.replace(a=k)
+    return jc.simulate(cell, KICK, t1=20.0, solver=diffrax.Kvaerno3(), rtol=1e-8, adjoint=adjoint).final_state.u
+
+
+def test_gradients_both_ways_are_differences():
+    a, h = SMALL.a, 1e-4
+    difference = (_end(a + h, None) - _end(a - h, None)) / (2 * h)
+    assert np.allclose(jax.grad(_end)(a, None), difference, rtol=1e-3)
+    forward = jax.jvp(lambda k: _end(k, diffrax.ForwardMode()), (a,), (jnp.ones_like(a),))[1]
+    assert np.allclose(forward, difference, rtol=1e-3)
+
+
+def test_a_population_runs_as_its_cells_do():
+    values = np.array([0.12, 0.15, 0.18])
+    together = jc.simulate(SMALL.replace(a=values), KICK, t1=20.0, solver=diffrax.Kvaerno3(), rtol=1e-6)
+    alone = [jc.simulate(SMALL.replace(a=v), KICK, t1=20.0, solver=diffrax.Kvaerno3(), rtol=1e-6) for v in values]
+    assert np.allclose(together.final_state.u, [t.final_state.u for t in alone], rtol=1e-6)
