@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..cell import driven_rates
+from .checked_times import FirstStep, saved_at
+from .implicit import with_frozen_newton
 from .request import Request
 from .stepping import observe, over_cells, pack, term, unpack
 from .trace import States, Status
@@ -48,6 +50,7 @@ def run(request: Request) -> States:
 @eqx.filter_jit
 def _solve(cell, y0, times: _Times, drive, solver, names, max_steps, adjoint, meter):
     dtype = times.length.dtype
+    solver = with_frozen_newton(solver)
 
     def solve(cell, y0):
         def rates(t, y, drive):
@@ -63,16 +66,18 @@ def _solve(cell, y0, times: _Times, drive, solver, names, max_steps, adjoint, me
 
         pid = diffrax.PIDController(times.rtol, times.atol, dtmin=8 * jnp.finfo(dtype).eps * times.length)
         stops = {"step_ts": times.corners, "jump_ts": times.edges}
+        clipped = diffrax.ClipStepSizeController(pid, **{k: x for k, x in stops.items() if x.size})
+        first = jnp.minimum(FIRST_STEP, times.length).astype(dtype)
         solution = diffrax.diffeqsolve(
             term(solver, rates, type(y0)),
             solver,
             jnp.zeros((), dtype),
             times.length,
-            jnp.minimum(FIRST_STEP, times.length).astype(dtype),
+            None,
             pack(solver, y0),
             drive,
-            saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times.save, fn=observed), diffrax.SubSaveAt(t1=True)]),
-            stepsize_controller=diffrax.ClipStepSizeController(pid, **{k: x for k, x in stops.items() if x.size}),
+            saveat=diffrax.SaveAt(subs=[saved_at(times.save, observed), diffrax.SubSaveAt(t1=True)]),
+            stepsize_controller=FirstStep(clipped, first),  # pyright: ignore[reportCallIssue]
             adjoint=adjoint,
             max_steps=max_steps,
             throw=False,

@@ -27,7 +27,7 @@ def term(solver, rates, state_type) -> diffrax.AbstractTerm:
         y = unpack(solver, y, state_type)
         return pack(solver, derivative(rates(t, y, args), y))
 
-    return diffrax.ODETerm(field)
+    return diffrax.ODETerm(jax.jit(field))
 
 
 def is_packed(solver) -> bool:
