@@ -3,16 +3,16 @@
 from typing import Any, NamedTuple, cast
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..cell import driven_rates
 from .checked_times import FirstStep, saved_at
+from .compiled import BRIEF, WIDE, compiled
 from .implicit import with_frozen_newton
 from .request import Request
-from .stepping import observe, over_cells, pack, term, unpack
+from .stepping import is_population, observe, over_cells, pack, term, unpack
 from .trace import States, Status
 
 FIRST_STEP = 0.01
@@ -47,8 +47,7 @@ def run(request: Request) -> States:
     )
 
 
-@eqx.filter_jit
-def _solve(cell, y0, times: _Times, drive, solver, names, max_steps, adjoint, meter):
+def _of_all(cell, y0, times: _Times, drive, solver, names, max_steps, adjoint, meter):
     dtype = times.length.dtype
     solver = with_frozen_newton(solver)
 
@@ -94,3 +93,6 @@ def _solve(cell, y0, times: _Times, drive, solver, names, max_steps, adjoint, me
         return saved, final, status, solution.stats["num_steps"]
 
     return over_cells(solve, cell, y0)(cell, y0)
+
+
+_solve = compiled(_of_all, lambda cell, y0, *args: WIDE if is_population(cell, y0) else BRIEF)
