@@ -1,5 +1,7 @@
 """Claims about gradients: forward, reverse and central differences agree through whole action potentials."""
 
+import functools
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -121,3 +123,22 @@ def test_gradients_are_finite_for_every_parameter_of_every_model():
 
 def _mean_potential(cell, pacing):
     return jnp.mean(jc.simulate(cell, pacing, t1=30.0, dt=0.02, outputs=[cell.potential]).V)
+
+
+def test_a_run_in_one_number_has_the_slope_of_the_same_run_in_two():
+    # One traced number is differentiated forwards for all tangents; with a second one JAX's own rules hold.
+    def mean(g_Kr, g_CaL):
+        changed = CELL.replace(g_Kr=g_Kr, g_CaL=g_CaL)
+        return jc.simulate(changed, PACING, t1=20.0, dt=0.02).V.mean()
+
+    of_one = functools.partial(mean, g_CaL=CELL.g_CaL)
+    for where in (CELL.g_Kr, 3.0 * CELL.g_Kr):
+        wanted, _ = jax.grad(mean, (0, 1))(where, CELL.g_CaL)
+        found = [
+            jax.grad(of_one)(where),
+            jax.jit(jax.grad(of_one))(where),
+            jax.jvp(of_one, (where,), (jnp.ones_like(where),))[1],
+            jax.jacfwd(of_one)(where),
+            jax.vmap(jax.grad(of_one))(where[None])[0],
+        ]
+        np.testing.assert_allclose(found, wanted, rtol=1e-9)

@@ -8,6 +8,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -48,7 +49,7 @@ def compiled(function: Callable, options: Callable[..., Mapping[str, Any]] = lam
             return plain(*args)
         return with_options(tuple(options(*args).items()))(*args)
 
-    call.options = options  # pyright: ignore[reportFunctionMemberAccess]
+    call.options = options  # pyright: ignore[reportAttributeAccessIssue]
     return call
 
 
