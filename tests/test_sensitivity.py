@@ -13,7 +13,7 @@ import pytest
 from cases import CASES
 
 import jaxcardio as jc
-from jaxcardio import sensitivity
+from jaxcardio.simulation import sensitivity
 
 CELL, PACING, _, _ = CASES["aliev_panfilov"]
 CELLS = CELL.replace(k=[7.0, 8.0, 9.0], mu1=[0.18, 0.2, 0.22])

@@ -32,7 +32,7 @@ SOLVERS = {
     "euler": diffrax.Euler,
 }
 LONG = 1_000_000
-"""A run of no more steps shows no progress: it takes a second or two, and less as one program."""
+"""A run of no more steps is one program, and shows only its end: it takes a second or two."""
 ADAPTIVE = ("kvaerno3", "kvaerno5", "tsit5")
 """Adapt their steps unless told otherwise; the others take fixed ones unless --rtol is given."""
 
@@ -51,6 +51,8 @@ def run(given: argparse.Namespace) -> int:
     t1 = usual.t1 if given.t1 is None else given.t1
     save_every = min(usual.save_every, t1) if given.save_every is None and t1 > 0 else given.save_every
     steps = _steps(given, protocol, usual, t1)
+    report = progress_bar(model.__name__)
+    count = _count(steps, t1)
     trace = simulate(
         cell,
         protocol,
@@ -58,9 +60,11 @@ def run(given: argparse.Namespace) -> int:
         solver=SOLVERS[given.solver](),
         save_every=save_every,
         y0=_initial_state(cell, given),
-        progress=progress_bar(model.__name__) if _count(steps, t1) > LONG else False,
+        progress=report if count > LONG else False,
         **steps,
     )
+    if 0 < count <= LONG:
+        report(1.0)
     trace.save(out)
     dtype = dtype_of(cell)
     print(f"{model.__name__}, {t1:g} {usual.time_unit}, {trace.solver}, {dtype}")

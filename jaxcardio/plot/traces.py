@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..biomarkers import ActionPotentials, Restitution
+from ..clock import RESOLUTION
 from ..protocols import AbstractProtocol
 from ..simulation.trace import Trace
 from .style import COLOURS, INK, cut_spikes, given_or_new, legend, pretty
@@ -89,9 +90,11 @@ def restitution(pairs: Restitution, ax: Any = None, *, label: str | None = None,
 def protocol(applied: AbstractProtocol, t1: float, ax: Any = None, **style) -> Any:
     """A stimulus (pA/pF) or voltage command (mV) from 0 to `t1` ms, its edges upright."""
     ax = given_or_new(ax)
-    edges = applied.edges(0.0, t1)
-    ts = np.unique(np.concatenate([np.linspace(0.0, t1, 2001), edges, np.nextafter(edges, 0.0)]))
-    ax.plot(ts, applied.value(ts), **({"color": INK} | style))
+    edges, ts = applied.edges(0.0, t1), np.linspace(0.0, t1, 2001)
+    # Each edge has two values: the one just before it, and its own.
+    drawn, seen = np.concatenate([ts, edges, edges]), np.concatenate([ts, edges - 2 * RESOLUTION, edges])
+    order = np.argsort(seen, kind="stable")
+    ax.plot(drawn[order], applied.value(seen[order]), **({"color": INK} | style))
     ax.set_xlabel("time (ms)")
     ax.set_ylabel("command (mV)" if applied.kind == "voltage" else "stimulus (pA/pF)")
     return ax

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..arguments import is_traced
 from ..cell import driven_rates
 from .checked_times import FirstStep, saved_at
 from .compiled import BRIEF, WIDE, compiled
@@ -38,7 +39,11 @@ def run(request: Request) -> States:
     times = _Times(*(np.asarray(x, dtype) for x in numbers))
     # Numbers of the protocol as arrays, so that other values do not compile anew.
     drive = jax.tree.map(lambda x: jnp.asarray(x, dtype), request.drive)
-    adjoint = diffrax.RecursiveCheckpointAdjoint() if request.adjoint is None else request.adjoint
+    adjoint = request.adjoint
+    if adjoint is None:
+        # A run that nothing differentiates keeps no checkpoints: the same steps, in less to trace and to compile.
+        known = not is_traced(jnp.zeros(()), *jax.tree.leaves((request.cell, request.y0, drive)))
+        adjoint = diffrax.ForwardMode() if known else diffrax.RecursiveCheckpointAdjoint()
     meter = diffrax.TextProgressMeter() if request.progress is True else diffrax.NoProgressMeter()
     return States(
         *_solve(
