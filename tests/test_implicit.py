@@ -87,16 +87,16 @@ def test_a_run_is_the_one_with_diffraxs_own_root_finder(solver):
 
 def _end(k, adjoint):
     cell = SMALL.replace(a=k)
-    return jc.simulate(cell, KICK, t1=20.0, solver=diffrax.Kvaerno3(), rtol=1e-8, adjoint=adjoint).final_state.u
+    return jc.simulate(cell, KICK, t1=20.0, solver=diffrax.Kvaerno5(), rtol=1e-8, adjoint=adjoint).final_state.u
 
 
-@pytest.mark.xfail(reason="Diffrax raises in both modes, with its own root finder as well", strict=True)
 def test_gradients_both_ways_are_differences():
+    """(Kvaerno3 with Diffrax's root finder or ours has no gradient on this model: it rejects steps without end.)"""
     a, h = SMALL.a, 1e-4
     difference = (_end(a + h, None) - _end(a - h, None)) / (2 * h)
-    assert np.allclose(jax.grad(_end)(a, None), difference, rtol=1e-3)
+    assert np.allclose(jax.grad(_end)(a, None), difference, rtol=1e-5)
     forward = jax.jvp(lambda k: _end(k, diffrax.ForwardMode()), (a,), (jnp.ones_like(a),))[1]
-    assert np.allclose(forward, difference, rtol=1e-3)
+    assert np.allclose(forward, difference, rtol=1e-5)
 
 
 def test_a_population_runs_as_its_cells_do():
