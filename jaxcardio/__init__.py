@@ -18,6 +18,7 @@ _MODULE_OF = {
     "parameter": "cell",
     "WIDE": "simulation.compiled",
     "paced_grid": "simulation.grid",
+    "tune_for_one_cell": "one_cell",
     "Relaxation": "relaxation",
     "value_and_gradient": "simulation.sensitivity",
     "value_and_sensitivities": "simulation.sensitivity",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .cell import astype as astype
     from .cell import hold as hold
     from .cell import parameter as parameter
+    from .one_cell import tune_for_one_cell as tune_for_one_cell
     from .relaxation import Relaxation as Relaxation
     from .simulation.compiled import WIDE as WIDE
     from .simulation.grid import paced_grid as paced_grid
