@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _start_jax(given: argparse.Namespace) -> None:
-    """Double precision, compiled programs in the user's cache folder if there can be one, and one cell at full speed."""
+    """Double precision, compiled programs in the user's cache folder if there can be one, one cell at full speed."""
     if given.verb == "simulate" and "jax" not in sys.modules:
         tune_for_one_cell()
     if not given.no_cache:
