@@ -3,8 +3,8 @@
     python benchmarks/one_cell.py [--repeats 20] [--out DIR]
 
 Both give V at whole milliseconds and are timed in turns after their first call. The error is against Kvaerno5 at
-1e-10, away from upstrokes. Ours is `RushLarsen2` on `paced_grid`, in a process set up by `jc.tune_for_one_cell()`, which
-matters on jax 0.10. Needs `jaxcardio[benchmark]`, a C compiler and SUNDIALS.
+1e-10, away from upstrokes. Ours is `RushLarsen2` on `paced_grid`, in a process that `jc.tune_for_one_cell()` sets up:
+that matters on jax 0.10. Needs `jaxcardio[benchmark]`, a C compiler and SUNDIALS.
 """
 
 import jaxcardio as jc

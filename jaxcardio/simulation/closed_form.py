@@ -178,7 +178,7 @@ def _collect(pieces, wanted):
 
 
 class _Clamped(eqx.Module):
-    """What stays the same from block to block, and the block. As in `fixed_steps`, a population is mapped within."""
+    """What stays the same from block to block, and the block. As in `fixed.py`, a population is mapped within."""
 
     cell: AbstractCell
     names: tuple[str, ...] = eqx.field(static=True)

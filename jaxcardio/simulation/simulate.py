@@ -36,12 +36,12 @@ def simulate(
     """Runs a cell, or a population (a cell whose parameters have a leading axis), from t0 to t1.
 
     Steps: give `dt` (fixed, ms), or `grid` (times in ms to step to, e.g. `paced_grid`), or `rtol`/`atol` (adaptive).
-    With none of them a solver with an error estimate adapts at `DEFAULT_RTOL`; one without takes steps of `DEFAULT_DT`.
+    With none of them a solver with an error estimate adapts at 1e-6; one without takes steps of 0.01 ms.
     Edges of the protocol and saved times are put on the grid, or adaptive steps are clipped there. A run computes in
     the dtype of the cell.
 
     Under a voltage clamp with no solver named, gates of voltage alone follow their closed form and all other states
-    take second-order steps (`clamp.py`): on a grid that is fine after each edge, or at most `dt` long, or on `grid`.
+    take second-order steps (`closed_form.py`): on a grid that is fine after each edge, at most `dt` long, or on `grid`.
 
     Args:
         cell: what to run.
