@@ -100,4 +100,9 @@ def _of_all(cell, y0, times: _Times, drive, solver, names, max_steps, adjoint, m
     return over_cells(solve, cell, y0)(cell, y0)
 
 
-_solve = compiled(_of_all, lambda cell, y0, *args: WIDE if is_population(cell, y0) else BRIEF)
+def _options(cell, y0, times, drive, solver, *args):
+    """An implicit solver's program is large, and of one cell as fast if compiled briefly; an explicit one's is not."""
+    return BRIEF if isinstance(solver, diffrax.AbstractImplicitSolver) and not is_population(cell, y0) else WIDE
+
+
+_solve = compiled(_of_all, _options)
