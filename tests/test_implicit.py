@@ -1,5 +1,7 @@
 """The root finder of implicit steps, and adaptive runs that use it."""
 
+from typing import Any
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -69,9 +71,11 @@ def test_what_has_no_root_is_called_diverged():
 
 def test_a_root_finder_of_the_users_is_kept():
     own = optimistix.Newton(1e-6, 1e-8)
-    assert with_frozen_newton(diffrax.Kvaerno5(root_finder=own)).root_finder is own
+    kept: Any = with_frozen_newton(diffrax.Kvaerno5(root_finder=own))
+    assert kept.root_finder is own
     assert with_frozen_newton(jc.RushLarsen2()) == jc.RushLarsen2()
-    assert isinstance(with_frozen_newton(diffrax.Kvaerno5()).root_finder, FrozenNewton)
+    exchanged: Any = with_frozen_newton(diffrax.Kvaerno5())
+    assert isinstance(exchanged.root_finder, FrozenNewton)
 
 
 @pytest.mark.parametrize("solver", [diffrax.Kvaerno3(), diffrax.Kvaerno5(), diffrax.ImplicitEuler()])

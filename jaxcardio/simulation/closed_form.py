@@ -86,8 +86,9 @@ class ClampPlan(NamedTuple):
 
 def run(request: Request) -> States:
     """Runs a request under a clamp."""
-    at = request.times
-    plan = make_clamp_plan(request.drive, at.grid, at.index, at.edges, request.dtype, at.t0)
+    at, drive = request.times, request.drive
+    assert drive is not None and at.edges is not None
+    plan = make_clamp_plan(drive, at.grid, at.where, at.edges, request.dtype, at.t0)
     seen, final, status = run_clamp(request.cell, request.y0, plan, request.outputs, request.progress)
     return States(seen, final, status, np.full(np.shape(status), plan.n_steps))
 

@@ -87,7 +87,7 @@ def make_plan(drive, times: Times, dtype) -> Plan:
 
     Where the grid is traced, jumps of the drive's value are its edges.
     """
-    ts, edges, saved = times.grid, times.edges, times.index
+    ts, edges, saved = times.grid, times.edges, times.where
     n = ts.shape[0] - 1
     start, length = ts[:-1], ts[1:] - ts[:-1]
     value = slope = None

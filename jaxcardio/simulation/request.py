@@ -51,7 +51,7 @@ class Times(NamedTuple):
     """The same, absolute: float64 on the host."""
 
     @property
-    def index(self) -> np.ndarray:
+    def where(self) -> np.ndarray:
         """Where the saved times lie on the grid."""
         if self.saved is self.grid:
             return np.arange(self.grid.shape[0])
@@ -127,21 +127,21 @@ def make_request(
     settings = dict(t0=t0, t1=t1, dt=dt, rtol=rtol, atol=atol, grid=None if grid is None else "given")
     how = describe(CLOSED_FORM if closed_form else solver, **settings)
     return Request(
-        cell,
-        y0,
-        protocol,
-        drive,
-        times,
-        names,
-        dtype,
-        solver,
-        closed_form,
-        rtol,
-        atol,
-        max_steps,
-        adjoint,
-        progress,
-        how,
+        cell=cell,
+        y0=y0,
+        protocol=protocol,
+        drive=drive,
+        times=times,
+        outputs=names,
+        dtype=dtype,
+        solver=solver,
+        closed_form=closed_form,
+        rtol=rtol,
+        atol=atol,
+        max_steps=max_steps,
+        adjoint=adjoint,
+        progress=progress,
+        how=how,
     )
 
 
@@ -225,6 +225,7 @@ def _times(drive, t0, t1, dt, grid, save_every, save_at, adaptive, closed_form) 
         through = [_checked_grid(grid, t0, t1), edges, saved]
         steps = between(0.0, length, np.concatenate(through))
     elif closed_form:
+        assert drive is not None
         steps = clamp_grid(drive, 0.0, length, dt, saved)
     else:
         steps = uniform_grid(0.0, length, dt, [edges, saved])
