@@ -19,10 +19,11 @@ from .grid import straight_pieces
 
 LEAD, AFTER = 5.0, 1.0
 """How long before and after the steepest samples to step, in the model's unit of time."""
-FINEST, STEPS = 0.005, 2000
-"""Longest step through an upstroke, in the model's unit of time; how many there are (or twice, four times as many)."""
+FINEST, STEPS, MOST = 0.005, 2000, 32_000
+"""Longest step through an upstroke, in the model's unit of time; how many there are (or twice, four times as many ...),
+and the most, for samples so far apart that more would serve nothing."""
 ROWS, FEW = 256, 16
-"""Most upstrokes stepped at once; and up to how many of one cell are stepped in turn, which compiles faster."""
+"""Most upstrokes stepped at once, of `STEPS`; and how many of one cell are stepped in turn, which compiles faster."""
 
 
 class _Steps(NamedTuple):
@@ -45,32 +46,36 @@ def steepest(cell: AbstractCell, protocol, ts, ys, rows, rest, upstroke) -> np.n
         rows: the cell of each upstroke, (rows,).
         rest, upstroke: the samples of each beat's rest and steepest rise, (rows,).
     """
+    if len(rows) == 0:
+        return np.zeros(0)
     begin, end = _samples_about(np.asarray(ts), rest, upstroke)
+    n = STEPS
+    while n < MOST and n * FINEST < (ts[end] - ts[begin]).max():
+        n *= 2
+    most = ROWS * STEPS // n
     axes, population = cell.population_axes(), jnp.ndim(ys[0]) == 2
     found = []
-    for first in range(0, len(rows), ROWS):
-        chosen = slice(first, first + ROWS)
+    for first in range(0, len(rows), most):
+        chosen = slice(first, first + most)
         # Sizes are rounded up, so that few programs serve all.
-        size = min(ROWS, 1 << (len(rows[chosen]) - 1).bit_length())
+        size = min(most, 1 << (len(rows[chosen]) - 1).bit_length())
         c, a, b = (np.pad(x[chosen], (0, size - len(x[chosen])), mode="edge") for x in (rows, begin, end))
         some = jax.tree.map(lambda axis, x, c=c: x if axis is None else x[c], axes, cell, is_leaf=lambda x: x is None)
         y = jax.tree.map(lambda x, c=c, a=a: np.asarray(x)[(c, a) if population else a], ys)
-        steps = _laid_out(protocol, ts[a], ts[b], y[0].dtype)
+        steps = _laid_out(protocol, ts[a], ts[b], n, y[0].dtype)
         found.append(np.asarray(_steepest(some, y, steps, None if protocol is None else protocol.kind)))
-    return np.concatenate(found)[: len(rows)] if found else np.zeros(0)
+    return np.concatenate(found)[: len(rows)]
 
 
-def _laid_out(protocol, begins, ends, dtype) -> _Steps:
-    n = STEPS
-    while n * FINEST < (ends - begins).max():
-        n *= 2
+def _laid_out(protocol, begins, ends, n: int, dtype) -> _Steps:
+    """`n` steps for each upstroke, none of them over an edge."""
     rows = []
     for begin, end in zip(begins, ends, strict=True):
         grid = np.linspace(0.0, end - begin, n + 1)
         drive = None if protocol is None else protocol.since(begin)
         edges = np.zeros(0) if drive is None else drive.edges(0.0, end - begin)
         at = np.rint(edges / grid[1]).astype(int).clip(1, n - 1)
-        grid[at] = edges  # no step goes over an edge
+        grid[at] = edges
         length = np.diff(grid)
         value, slope = (np.zeros(n), np.zeros(n)) if drive is None else straight_pieces(drive, grid[:-1], length)
         jump = np.isin(np.arange(n), at)
