@@ -48,6 +48,13 @@ def between(t0: float, t1: float, times: Any) -> np.ndarray:
     return np.concatenate([[t0], inside(times, t0, t1), [t1]])
 
 
+def without(times: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Those of `times` that are none of the ascending `others`."""
+    if len(others) == 0:
+        return times
+    return times[np.searchsorted(others, times - RESOLUTION) == np.searchsorted(others, times + RESOLUTION)]
+
+
 def positions(grid: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Index in the ascending `grid` of the time nearest to each of `times`, all of which are on it."""
     right = np.searchsorted(grid, times).clip(1, len(grid) - 1)

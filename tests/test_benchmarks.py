@@ -162,3 +162,30 @@ def test_twins_against_the_truth(monkeypatch, tmp_path):
     assert 0.8 < refined["z_sd"] < 1.2
     assert set(beats["outcomes"]) <= set(jc.twin.beats.OUTCOMES)
     assert 0.0 <= found["study"]["rows"][0]["found"]["ead_at_50nM_percent"] <= 100.0
+
+
+@pytest.mark.slow
+def test_default_numbers_of_the_command_line(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    script = importlib.import_module("defaults")
+
+    script.main(["--models", "TenTusscher2004", "AlievPanfilov1996", "--out", str(tmp_path)])
+
+    rows = json.loads((tmp_path / "defaults.json").read_text())["rows"]
+    assert len(rows) == 10
+    for row in rows:
+        for name, bar in script.BARS.items():
+            assert abs(row[name]) <= bar, row
+
+
+@pytest.mark.slow
+def test_first_results_are_measured(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    script = importlib.import_module("first_result")
+    monkeypatch.setattr(script, "PROGRAMS", script.PROGRAMS[-1:])  # `jaxcardio models`: the only quick one
+
+    script.main(["--repeats", "1", "--out", str(tmp_path)])
+
+    (file,) = tmp_path.glob("first_result_jax_*.json")
+    (row,) = json.loads(file.read_text())["rows"]
+    assert 0 < row["cold_s"] < 10

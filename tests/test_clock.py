@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxcardio as jc
-from jaxcardio.clock import LATEST, RESOLUTION, between, inside, merge, positions
+from jaxcardio.clock import LATEST, RESOLUTION, between, inside, merge, positions, without
 from jaxcardio.simulation.fixed import make_plan
 from jaxcardio.simulation.request import make_request
 
@@ -41,6 +41,8 @@ def test_merged_times_are_apart_and_none_is_lost(times, late):
     assert all(np.abs(merged - t).min() <= RESOLUTION for t in times)
     whole = between(late, late + 1e9, times)
     assert (np.diff(whole) > RESOLUTION).all() and whole[0] == late and whole[-1] == late + 1e9
+    left = without(whole, merged)
+    assert all(np.abs(merged - t).min() > RESOLUTION for t in left) if len(merged) else len(left) == 2
     within = inside(times, late, late + 1e9)
     if len(within):
         assert np.array_equal(whole[positions(whole, within)], within)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..arguments import check_known, check_whole, is_traced, refusal
 from ..cell import AbstractCell, dtype_of, unknown_name
-from ..clock import RESOLUTION, between, check_time, positions
+from ..clock import RESOLUTION, between, check_time, positions, without
 from ..protocols import AbstractProtocol
 from ..solvers import RushLarsen
 from .grid import SHORTEST_STEP, check_span, check_step, clamp_grid, save_times, uniform_grid
@@ -219,7 +219,7 @@ def _times(drive, t0, t1, dt, grid, save_every, save_at, adaptive, closed_form) 
     ts, saved = (np.zeros(0), np.zeros(0)) if every_step else _save_times(t0, t1, save_every, save_at)
     edges = np.zeros(0) if drive is None else drive.edges(0.0, length)
     if adaptive:
-        corners = np.zeros(0) if drive is None else drive.corners(0.0, length)
+        corners = np.zeros(0) if drive is None else without(drive.corners(0.0, length), edges)
         return Times(t0, length, None, edges, corners, saved, ts)
     if grid is not None:
         through = [_checked_grid(grid, t0, t1), edges, saved]
