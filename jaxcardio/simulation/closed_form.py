@@ -23,7 +23,7 @@ from .compiled import compiled
 from .fixed import BLOCK
 from .grid import straight_pieces
 from .request import Request
-from .stepping import cast, in_chunks, is_population, observe, over_cells, reporter
+from .stepping import Steps, cast, in_chunks, is_population, observe, over_cells, reporter
 from .trace import States, Status
 
 SHORT = 8
@@ -57,18 +57,9 @@ def voltage_gates(cell: AbstractCell) -> tuple[str, ...]:
     return tuple(n for n in y._fields if n in found and sources_of(found[n]) <= {cell.potential})
 
 
-class _Steps(NamedTuple):
-    """One number a step of every block, (blocks, size): ms, mV, mV/ms. Padding steps have dt = 0 and change nothing."""
-
-    start: Any
-    dt: Any
-    value: Any
-    slope: Any
-    jump: Any
-
-
 class _Blocks(NamedTuple):
-    steps: _Steps
+    steps: Steps
+    """(blocks, size). Padding steps have dt = 0 and change nothing."""
     held: Any
     """Whether one potential and one step length serve the whole block, (blocks,)."""
     wanted: Any
@@ -107,7 +98,7 @@ def make_clamp_plan(
     active = index >= 0
     xp = jnp if is_traced(value, last) or isinstance(value, jax.Array) else np
     value, slope = xp.concatenate([value, last]), xp.append(slope, 0.0)
-    steps = _Steps(
+    steps = Steps(
         start=cast(t0 + grid[index], dtype),
         dt=cast(np.where(active, length[index], 0.0), dtype),
         value=cast(xp.where(active, value[index], value[index[:, :1]]), dtype),
@@ -218,7 +209,7 @@ class _Clamped(eqx.Module):
             carry, seen = jax.lax.cond(block.held, ways[True], ways[False], carry, block.steps)
         return self.checked(carry), {n: x[block.wanted] for n, x in seen.items()}
 
-    def held(self, carry: _Carry, steps: _Steps, gates):
+    def held(self, carry: _Carry, steps: Steps, gates):
         """One potential: every gate's factor once. What depends on nothing else, XLA takes out of the loop."""
         V = steps.value[0]
         maps = self.per_cell(lambda cell, y: self.maps(cell, y, gates, V, steps.dt[0]), carry.y)
@@ -230,7 +221,7 @@ class _Clamped(eqx.Module):
 
         return jax.lax.scan(step, carry, steps)
 
-    def moving(self, carry: _Carry, steps: _Steps, gates):
+    def moving(self, carry: _Carry, steps: Steps, gates):
         """Gates' coefficients in the middle of every step, all together; then step by step."""
         middle = steps.value + 0.5 * steps.dt * steps.slope
 
@@ -249,7 +240,7 @@ class _Clamped(eqx.Module):
         found = {n: getattr(rates, n) for n in gates}
         return {n: (r.steady, one_minus_exp(dt * r.rate)) for n, r in found.items()}
 
-    def advance(self, cell, carry: _Carry, maps, gates, step: _Steps, V):
+    def advance(self, cell, carry: _Carry, maps, gates, step: Steps, V):
         """What is seen at the beginning of the step, and the states at its end."""
         y = carry.y._replace(**{cell.potential: V})
         seen = observe(cell, y, None, self.names)

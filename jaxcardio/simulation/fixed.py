@@ -15,6 +15,7 @@ from .compiled import BRIEF, WIDE, compiled, of_one_number
 from .grid import straight_pieces
 from .request import Request, Times
 from .stepping import (
+    Steps,
     cast,
     in_chunks,
     is_packed,
@@ -34,21 +35,11 @@ BLOCK = 50
 than at 64; populations do not mind."""
 
 
-class _Steps(NamedTuple):
-    """What each step needs, known before the run: shape (blocks, steps a block)."""
-
-    start: Any
-    """Absolute, ms: for a cell that depends on time."""
-    dt: Any
-    value: Any
-    slope: Any
-    jump: Any
-
-
 class _Blocks(NamedTuple):
     """The run cut into blocks of equal length; padding steps at the end have dt = 0 and change nothing."""
 
-    steps: _Steps
+    steps: Steps
+    """(blocks, steps a block)"""
     slot: Any
     """Where each step's state is kept until the next step with the same slot replaces it, (blocks, steps a block); the
     last slot is waste. None if the end of each block is all that is saved."""
@@ -106,7 +97,7 @@ def make_plan(drive, times: Times, dtype) -> Plan:
         at_slots = np.zeros(kept.size, int)
         at_slots[kept] = saved[saved > 0]
         command = cast(drive.value(ts[at_slots]), dtype).reshape(-1, slots)
-    steps = _Steps(
+    steps = Steps(
         start=_in_blocks(times.t0 + start, size, dtype),
         dt=_in_blocks(length, size, dtype),
         value=_in_blocks(value, size, dtype),
@@ -219,7 +210,7 @@ class _Run(eqx.Module):
         return None if command is None else observe(self.cell, y0, command[0], self.names)
 
     @_compiled
-    def begin(self, y0, first: _Steps) -> _Carry:
+    def begin(self, y0, first: Steps) -> _Carry:
         def begin(cell, y):
             y = pack(self.solver, y)
             state = self.solver.init(self.term(cell, first), jnp.zeros_like(first.dt), first.dt, y, None)
@@ -258,7 +249,7 @@ class _Run(eqx.Module):
             )
         return (carry, slots), None
 
-    def advance(self, cell, carry: _Carry, step: _Steps) -> _Carry:
+    def advance(self, cell, carry: _Carry, step: Steps) -> _Carry:
         now = jnp.zeros_like(step.dt)
         y, _, _, state, result = self.solver.step(
             self.term(cell, step), now, step.dt, carry.y, None, carry.solver_state, step.jump
@@ -266,7 +257,7 @@ class _Run(eqx.Module):
         failed = (result != diffrax.RESULTS.successful) & (carry.status == Status.OK)
         return _Carry(y, state, jnp.where(failed, Status.SOLVER_FAILED, carry.status))
 
-    def term(self, cell, step: _Steps) -> diffrax.AbstractTerm:
+    def term(self, cell, step: Steps) -> diffrax.AbstractTerm:
         """The term of one step. Solvers see time from the step's start, so that dt keeps its digits in float32."""
 
         def rates(t, y, args):

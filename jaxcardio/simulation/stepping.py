@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -16,6 +16,20 @@ from ..arguments import is_traced
 from ..progress import progress_bar
 from ..relaxation import derivative
 from ..solvers import AbstractRushLarsen, RatesTerm
+
+
+class Steps(NamedTuple):
+    """What is known of each step before a run: arrays of one shape."""
+
+    start: Any
+    """Absolute, ms: for a cell that depends on time."""
+    dt: Any
+    """ms"""
+    value: Any
+    slope: Any
+    """Of the stimulus (pA/pF, and per ms) or the command (mV, mV/ms); None without a protocol."""
+    jump: Any
+    """Whether the protocol has an edge at its start."""
 
 
 def term(solver, rates, state_type) -> diffrax.AbstractTerm:

@@ -5,8 +5,6 @@ that are long enough for everything else to a few per cent. So the beat's state 
 taken up again and stepped as finely as that needs.
 """
 
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +14,7 @@ from ..clock import RESOLUTION
 from ..solvers import RatesTerm, RushLarsen2
 from .compiled import BRIEF, WIDE, compiled
 from .grid import straight_pieces
+from .stepping import Steps
 
 LEAD, AFTER = 5.0, 1.0
 """How long before and after the steepest samples to step, in the model's unit of time."""
@@ -24,16 +23,6 @@ FINEST, STEPS, MOST = 0.005, 2000, 32_000
 and the most, for samples so far apart that more would serve nothing."""
 ROWS, FEW = 256, 16
 """Most upstrokes stepped at once, of `STEPS`; and how many of one cell are stepped in turn, which compiles faster."""
-
-
-class _Steps(NamedTuple):
-    """Of each upstroke and step, (rows, steps)."""
-
-    start: Any
-    dt: Any
-    value: Any
-    slope: Any
-    jump: Any
 
 
 def steepest(cell: AbstractCell, protocol, ts, ys, rows, rest, upstroke) -> np.ndarray:
@@ -67,8 +56,8 @@ def steepest(cell: AbstractCell, protocol, ts, ys, rows, rest, upstroke) -> np.n
     return np.concatenate(found)[: len(rows)]
 
 
-def _laid_out(protocol, begins, ends, n: int, dtype) -> _Steps:
-    """`n` steps for each upstroke, none of them over an edge."""
+def _laid_out(protocol, begins, ends, n: int, dtype) -> Steps:
+    """`n` steps for each upstroke, (rows, n), none of them over an edge."""
     rows = []
     for begin, end in zip(begins, ends, strict=True):
         grid = np.linspace(0.0, end - begin, n + 1)
@@ -79,12 +68,12 @@ def _laid_out(protocol, begins, ends, n: int, dtype) -> _Steps:
         length = np.diff(grid)
         value, slope = (np.zeros(n), np.zeros(n)) if drive is None else straight_pieces(drive, grid[:-1], length)
         jump = np.isin(np.arange(n), at)
-        rows.append(_Steps(begin + grid[:-1], length, value, slope, jump))
-    numbers = _Steps(*map(np.stack, zip(*rows, strict=True)))
+        rows.append(Steps(begin + grid[:-1], length, value, slope, jump))
+    numbers = Steps(*map(np.stack, zip(*rows, strict=True)))
     return numbers._replace(**{k: x.astype(dtype) for k, x in numbers._asdict().items() if k != "jump"})
 
 
-def _of_rows(cell, y, steps: _Steps, kind):
+def _of_rows(cell, y, steps: Steps, kind):
     solver = RushLarsen2()
 
     def one(cell, y, steps):
