@@ -55,9 +55,15 @@ def refusal(name: str, value: Any, unit: str, allowed: str) -> ValueError:
     return ValueError(f"{name} = {text}{' ' * bool(unit)}{unit}; allowed: {allowed}")
 
 
-def is_real(array: np.ndarray) -> bool:
+def is_real(array: Any) -> bool:
     """Whether these are whole or floating-point numbers; no text, truth values, complex numbers or objects."""
     return array.dtype.kind in "iuf" or bool(jnp.issubdtype(array.dtype, jnp.floating))
+
+
+def is_known_real(x: Any) -> bool:
+    """Whether this is a real number or an array of them, or traced: then it passes."""
+    # An array that is there is asked for its dtype only: it may be large, and on another device.
+    return is_traced(x) or (not isinstance(x, bool) and is_real(x if hasattr(x, "dtype") else np.asarray(x)))
 
 
 def _numbers(value: Any) -> np.ndarray:

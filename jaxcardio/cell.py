@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from .arguments import is_known_real
 from .protocols import AbstractProtocol
 from .relaxation import derivative
 
@@ -34,6 +35,8 @@ def _parameter_value(name: str, value: Any) -> Array:
     """A number, or one a cell; anything else is a ValueError."""
     try:
         array = _as_float_array(value)
+        if any(not is_known_real(x) for x in jax.tree.leaves(value)):  # numpy takes the text "5" for a number, and True
+            raise TypeError
     except (TypeError, ValueError):
         raise ValueError(f"parameter {name} = {value!r}; allowed: a number, or shape (n_cells,)") from None
     if array.ndim > 1:

@@ -1,5 +1,6 @@
 """Claims about time: one resolution, the same run wherever on the time axis it lies, no edge or sample lost."""
 
+import pickle
 from typing import Any
 
 import diffrax
@@ -204,6 +205,12 @@ def test_bad_times_and_sizes_are_named(how, message):
         (lambda: jc.paced_grid(TRAIN(-52.0, 1.0, 1000.0), np.nan), "t1 = nan ms; allowed"),
         (lambda: jc.paced_grid(TRAIN(-52.0, 1.0, 1000.0), 1e14), r"t1 = 1000.* ms; allowed: within"),
         (lambda: jc.paced_grid(TRAIN(-52.0, 1.0, 1000.0), 4e9), "need .* GB"),
+        (lambda: CELL.replace(g_Kr="0.153"), "parameter g_Kr = '0.153'; allowed: a number"),
+        (lambda: CELL.replace(g_Kr=True), "parameter g_Kr = True; allowed: a number"),
+        (lambda: jc.population.sample(CELL, n=True, seed=0, parameters=["g_Kr"]), "n = True cells; allowed"),
+        (lambda: jc.population.sample(CELL, n=10**13, seed=0, parameters=["g_Kr"]), "n = 1.*0 cells; allowed"),
+        (lambda: jc.Trace.from_samples([0.0, 1.0], ["a", "b"]), r"V = \['a', 'b'\] mV; allowed: numbers"),
+        (lambda: jc.biomarkers.action_potentials(np.zeros(5)), "trace = ndarray; allowed: anything with ts"),
         (lambda: jc.astype(CELL, jnp.int32), "dtype = int32; allowed: float32 or float64"),
         (lambda: jc.astype(CELL, complex), "dtype = complex128; allowed: float32 or float64"),
         (lambda: jc.astype(CELL, "text"), "dtype = 'text'; allowed: float32 or float64"),
@@ -212,3 +219,9 @@ def test_bad_times_and_sizes_are_named(how, message):
 def test_bad_calls_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_trace_of_chosen_outputs_survives_a_pickle():
+    trace = jc.simulate(CELL, t1=2.0, dt=0.05, outputs=["I_Kr", "V"])
+    back = pickle.loads(pickle.dumps(trace))
+    assert back.ys._fields == ("I_Kr", "V") and np.array_equal(back.ys.I_Kr, trace.ys.I_Kr)

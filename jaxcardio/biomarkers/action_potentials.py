@@ -113,6 +113,9 @@ def action_potentials(
         onsets: stimulus onsets, ms, in place of the protocol's; `()` looks for beats whatever the protocol.
         **options: as of `action_potentials_from`.
     """
+    if not (hasattr(trace, "ts") and hasattr(trace, "V")):
+        allowed = "anything with ts (ms) and V (mV), e.g. Trace.from_samples(ts, V)"
+        raise ValueError(f"trace = {type(trace).__name__}; allowed: {allowed}")
     if onsets is None:
         onsets = _protocol_onsets(trace)
     options = {"keep_samples": True} | options

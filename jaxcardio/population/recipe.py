@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..arguments import check, check_whole
+from ..arguments import check, check_whole, refusal
 from ..cell import AbstractCell, astype, unknown_name
 from ..files.records import cell_from_json, cell_to_json
 from ..protocols import AbstractProtocol, from_json, to_json
@@ -99,6 +99,12 @@ class Recipe:
 
     def __post_init__(self):
         check_whole("n", self.n, "cells")
+        if isinstance(self.parameters, str):
+            raise refusal("parameters", self.parameters, "", "a list of names")
+        for name in ("protocol", "screening_protocol"):
+            applied = getattr(self, name)
+            if applied is not None and not isinstance(applied, AbstractProtocol):
+                raise refusal(name, applied, "", "one of jaxcardio.protocols, or None")
         check("t1", self.t1, "ms", "> 0", lambda x: np.isfinite(x) and x > 0)
         check("save_every", self.save_every, "ms", f"0 < save_every <= t1 = {self.t1} ms", lambda x: 0 < x <= self.t1)
         if self.dt is not None:

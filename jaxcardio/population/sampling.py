@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
+from ..arguments import check_whole
 from ..cell import AbstractCell, unknown_name
 from .distributions import AbstractDistribution, Uniform
 from .hashing import VERSION as VERSION
@@ -99,8 +100,9 @@ def _indices(n: int | None, start: int, indices: ArrayLike | Sequence[int] | Non
     if (n is None) == (indices is None):
         raise ValueError(f"n = {n}, indices = {indices}; allowed: exactly one of the two")
     if n is not None:
-        if not (isinstance(n, int) and n >= 1):
-            raise ValueError(f"n = {n} cells; allowed: a whole number >= 1")
+        check_whole("n", n, "cells")
+        if n > MOST:
+            raise ValueError(f"n = {n} cells; allowed: at most 2^32")
         if not (isinstance(start, int) and 0 <= start <= MOST - n):
             raise ValueError(f"start = {start}; allowed: a whole number from 0 to 2^32 - n")
         return np.arange(start, start + n)

@@ -1,6 +1,7 @@
 """What a run returns: times, states, status, and where they came from; kept in HDF5."""
 
 import collections
+import copyreg
 import enum
 import functools
 import json
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..arguments import is_traced
+from ..arguments import is_real, is_traced, refusal
 from ..cell import AbstractCell, driven_state
 from ..files.hdf5 import read_hdf5
 from ..files.records import is_standard, model_name, rebuilt, static_fields, versions
@@ -162,6 +163,9 @@ class Trace(eqx.Module):
     @staticmethod
     def from_samples(ts, V) -> "Trace":
         """A recording for biomarkers and plots: times (time,) in ms, potentials (time,) or (n, time) in mV."""
+        for name, unit, x in (("ts", "ms", ts), ("V", "mV", V)):
+            if not is_real(np.asarray(x)):
+                raise refusal(name, x, unit, "numbers")
         ts, V = np.asarray(ts, np.float64), np.asarray(V)
         if ts.ndim != 1 or ts.size < 2 or V.ndim not in (1, 2) or V.shape[-1] != ts.size:
             raise ValueError(
@@ -252,7 +256,13 @@ def outputs_type(names: tuple[str, ...], cell: AbstractCell) -> type:
 
 @functools.cache
 def _named_outputs(names: tuple[str, ...]) -> type:
-    return collections.namedtuple("Outputs", names)
+    kind = collections.namedtuple("Outputs", names)
+    copyreg.pickle(kind, lambda outputs: (_outputs, (names, tuple(outputs))))  # no module has it under its name
+    return kind
+
+
+def _outputs(names: tuple[str, ...], values: tuple) -> Any:
+    return _named_outputs(names)(*values)
 
 
 class States(NamedTuple):
