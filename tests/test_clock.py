@@ -19,6 +19,7 @@ from jaxcardio.simulation.request import make_request
 CELL = jc.models.TenTusscher2004()
 TRAIN = jc.protocols.PulseTrain
 LATE = (0.0, 1e6, 1e8, 1e9)
+SOME: dict[str, Any] = dict(seed=0, spread=0.2, parameters=["g_Kr"])
 USUAL = dict(
     solver=None, dt=None, grid=None, rtol=None, atol=None, save_every=None, save_at=None, outputs=None, y0=None,
     max_steps=1000, adjoint=None, progress=False,
@@ -207,8 +208,8 @@ def test_bad_times_and_sizes_are_named(how, message):
         (lambda: jc.paced_grid(TRAIN(-52.0, 1.0, 1000.0), 4e9), "need .* GB"),
         (lambda: CELL.replace(g_Kr="0.153"), "parameter g_Kr = '0.153'; allowed: a number"),
         (lambda: CELL.replace(g_Kr=True), "parameter g_Kr = True; allowed: a number"),
-        (lambda: jc.population.sample(CELL, n=True, seed=0, parameters=["g_Kr"]), "n = True cells; allowed"),
-        (lambda: jc.population.sample(CELL, n=10**13, seed=0, parameters=["g_Kr"]), "n = 1.*0 cells; allowed"),
+        (lambda: jc.population.sample(CELL, n=True, **SOME), "n = True cells; allowed"),
+        (lambda: jc.population.sample(CELL, n=10**13, **SOME), "n = 1.*0 cells; allowed"),
         (lambda: jc.Trace.from_samples([0.0, 1.0], ["a", "b"]), r"V = \['a', 'b'\] mV; allowed: numbers"),
         (lambda: jc.biomarkers.action_potentials(np.zeros(5)), "trace = ndarray; allowed: anything with ts"),
         (lambda: jc.astype(CELL, jnp.int32), "dtype = int32; allowed: float32 or float64"),
