@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from .arguments import is_known_real
+from .arguments import is_known_real, refusal
 from .protocols import AbstractProtocol
 from .relaxation import derivative
 
@@ -37,8 +37,8 @@ def _parameter_value(name: str, value: Any) -> Array:
         array = _as_float_array(value)
         if any(not is_known_real(x) for x in jax.tree.leaves(value)):  # numpy takes the text "5" for a number, and True
             raise TypeError
-    except (TypeError, ValueError):
-        raise ValueError(f"parameter {name} = {value!r}; allowed: a number, or shape (n_cells,)") from None
+    except (TypeError, ValueError, OverflowError):
+        raise refusal(f"parameter {name}", value, "", "a number, or shape (n_cells,)") from None
     if array.ndim > 1:
         raise ValueError(f"parameter {name}: expected a number or shape (n_cells,), got shape {array.shape}")
     return array
@@ -176,6 +176,7 @@ class HeldCell(AbstractWrappedCell):
 
 def hold(cell: AbstractCell, *states: str) -> HeldCell:
     """The cell with the named states held constant, e.g. `hold(cell, "Na_i", "K_i")` for paced Kernik cells."""
+    check_cell(cell)
     names = type(cell.initial_state())._fields
     for name in states:
         if name not in names:
@@ -198,8 +199,9 @@ def driven_rates(cell: AbstractCell, t, y, kind: str, value, slope):
 
 def astype(cell: AbstractCell, dtype) -> AbstractCell:
     """The cell with every floating-point leaf in `dtype`, float32 or float64: that in which its runs compute."""
+    check_cell(cell)
     try:
-        name = jnp.dtype(dtype).name
+        name = repr(dtype) if dtype is None else jnp.dtype(dtype).name
     except TypeError:
         name = repr(dtype)
     if name not in ("float32", "float64"):
@@ -211,6 +213,12 @@ def dtype_of(cell: AbstractCell) -> np.dtype:
     """The floating-point dtype in which a run of this cell computes."""
     leaves = [x for x in jax.tree.leaves(cell) if eqx.is_inexact_array(x)]
     return jnp.result_type(*leaves) if leaves else jnp.zeros(()).dtype
+
+
+def check_cell(cell: Any, name: str = "cell") -> None:
+    """A ValueError unless this is a cell or a population; a class is none."""
+    if not isinstance(cell, AbstractCell):
+        raise refusal(name, cell, "", "a cell, e.g. jaxcardio.models.TenTusscher2004()")
 
 
 def unknown_name(what: str, name: str, known, owner: str) -> str:

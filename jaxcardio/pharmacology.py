@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from .arguments import check, is_traced
-from .cell import AbstractCell, unknown_name
+from .arguments import check, is_traced, refusal
+from .cell import AbstractCell, check_cell, unknown_name
 
 Cell = TypeVar("Cell", bound=AbstractCell)
 
@@ -112,6 +112,7 @@ def block(
     ValueError: an unknown drug; none of its targets in this cell; an unknown current in a mapping; a missing or
     superfluous concentration; a concentration or fraction out of range; a shape that does not fit the population.
     """
+    check_cell(cell)
     for current, fraction in _blocked_fractions(cell, drug, concentration).items():
         cell = _scale(cell, current, fraction)
     return cell
@@ -205,6 +206,8 @@ def _what_remains(value, blocked):
 def _find(drug: str | Drug) -> Drug:
     if isinstance(drug, Drug):
         return drug
+    if not isinstance(drug, str):
+        raise refusal("drug", drug, "", "a name, a Drug, or a mapping of currents")
     by_folded_name = {name.casefold(): found for name, found in DRUGS.items()}
     found = by_folded_name.get(drug.casefold())
     if found is None:

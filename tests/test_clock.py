@@ -155,6 +155,12 @@ def test_times_stay_float64_where_jax_has_no_float64():
     assert trace.ts.dtype == np.float64 and np.allclose(np.diff(trace.ts), 0.1, atol=1e-6)
 
 
+def test_numbers_of_any_kind_say_when():
+    a = jc.simulate(CELL, t0=np.int8(-100), t1=np.int8(100), dt=0.5, outputs=["V"])  # pyright: ignore[reportArgumentType]
+    b = jc.simulate(CELL, t0=-100.0, t1=jnp.asarray(100.0), dt=np.float32(0.5), outputs=["V"])  # pyright: ignore[reportArgumentType]
+    assert np.array_equal(a.V, b.V) and len(a.ts) == 201
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
@@ -184,6 +190,13 @@ def test_times_stay_float64_where_jax_has_no_float64():
         (dict(solver=diffrax.Kvaerno5(), max_steps=0), "max_steps = 0 steps; allowed"),
         (dict(solver=diffrax.Kvaerno5(), rtol=1e-18), "rtol = 1e-18; allowed in float64: >= 1e-13"),
         (dict(solver=diffrax.Kvaerno5(), save_at="steps"), "save_at = 'steps'; allowed in an adaptive run"),
+        (dict(solver=diffrax.Kvaerno5(), dt=0.1, rtol=-1), "rtol = -1; allowed: > 0, finite"),
+        (dict(solver=diffrax.Kvaerno5(), dt=0.1, rtol="x"), "rtol = 'x'; allowed: > 0, finite"),
+        (dict(solver=diffrax.Kvaerno5(), atol=[1e-6, 1]), "atol = .*; allowed: > 0, finite"),
+        (dict(solver=diffrax.Kvaerno5(), max_steps=10**30), "max_steps = 1.* steps; allowed: at most"),
+        (dict(y0=CELL.initial_state()._replace(V="-80")), "y0.V = '-80' mV; allowed: a number"),
+        (dict(y0=CELL.initial_state()._replace(V=None)), "y0.V = None mV; allowed: a number"),
+        (dict(outputs=["V", "V"]), "outputs = .*; allowed: each name once"),
         (dict(outputs=[3]), "outputs = 3; allowed: names"),
         (dict(outputs="V"), "outputs = 'V'; allowed: a list"),
         (dict(progress=3), "progress = 3; allowed"),
@@ -212,6 +225,16 @@ def test_bad_times_and_sizes_are_named(how, message):
         (lambda: jc.population.sample(CELL, n=10**13, **SOME), "n = 1.*0 cells; allowed"),
         (lambda: jc.Trace.from_samples([0.0, 1.0], ["a", "b"]), r"V = \['a', 'b'\] mV; allowed: numbers"),
         (lambda: jc.biomarkers.action_potentials(np.zeros(5)), "trace = ndarray; allowed: anything with ts"),
+        (lambda: CELL.replace(g_Kr=10**400), "parameter g_Kr = 1000.*; allowed: a number"),
+        (lambda: jc.paced_grid(TRAIN(-52.0, 1.0, 1000.0), 9.0, stages=[]), r"stages = \[\]; allowed: \(until, dt\)"),
+        (lambda: jc.paced_grid(TRAIN(-52.0, 1.0, 1000.0), 9.0, stages=5), "stages = 5; allowed"),  # pyright: ignore
+        (lambda: jc.hold(None, "V"), "cell = None; allowed: a cell"),  # pyright: ignore
+        (lambda: jc.astype(jc.models.TenTusscher2004, jnp.float32), "cell = .*; allowed: a cell"),  # pyright: ignore
+        (lambda: jc.astype(CELL, None), "dtype = None; allowed: float32 or float64"),
+        (lambda: jc.pharmacology.block(CELL, None, 1.0), "drug = None; allowed: a name"),  # pyright: ignore
+        (lambda: jc.population.sample(None, n=1, **SOME), "cell = None; allowed: a cell"),
+        (lambda: jc.population.simulate(None, t1=5.0), "cells = None; allowed: a cell"),  # pyright: ignore
+        (lambda: jc.value_and_gradient(lambda c: c.g_Kr, CELL, [3]), r"names = \[3\]; allowed"),  # pyright: ignore
         (lambda: jc.astype(CELL, jnp.int32), "dtype = int32; allowed: float32 or float64"),
         (lambda: jc.astype(CELL, complex), "dtype = complex128; allowed: float32 or float64"),
         (lambda: jc.astype(CELL, "text"), "dtype = 'text'; allowed: float32 or float64"),

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
 from ..arguments import check_whole
-from ..cell import AbstractCell, unknown_name
+from ..cell import AbstractCell, check_cell, unknown_name
 from .distributions import AbstractDistribution, Uniform
 from .hashing import VERSION as VERSION
 
@@ -51,6 +51,7 @@ def sample(
     drawn_from = _distribution(spread, distribution)
     which = _indices(n, start, indices)
     _check_seed(seed)
+    check_cell(cell)
     _check_names(parameters, cell)
     if cell.population_size() not in (None, len(which)):
         raise ValueError(f"cell: a population of {cell.population_size()}; allowed: one cell, or {len(which)} cells")
@@ -101,6 +102,7 @@ def _indices(n: int | None, start: int, indices: ArrayLike | Sequence[int] | Non
         raise ValueError(f"n = {n}, indices = {indices}; allowed: exactly one of the two")
     if n is not None:
         check_whole("n", n, "cells")
+        n = int(n)
         if n > MOST:
             raise ValueError(f"n = {n} cells; allowed: at most 2^32")
         if not (isinstance(start, int) and 0 <= start <= MOST - n):
@@ -117,7 +119,7 @@ def _indices(n: int | None, start: int, indices: ArrayLike | Sequence[int] | Non
 
 
 def _check_seed(seed: int) -> None:
-    if not (isinstance(seed, int) and 0 <= seed < MOST):
+    if isinstance(seed, bool) or not (isinstance(seed, int | np.integer) and 0 <= seed < MOST):
         raise ValueError(f"seed = {seed}; allowed: a whole number from 0 to 2^32 - 1")
 
 

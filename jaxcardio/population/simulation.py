@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..arguments import check_whole
-from ..cell import AbstractCell, dtype_of
+from ..cell import AbstractCell, check_cell, dtype_of
 from ..progress import progress_bar
 from ..protocols import AbstractProtocol
 from ..simulation.request import DEFAULT_DT, DEFAULT_SAVE_EVERY
@@ -57,6 +57,7 @@ def simulate(
     Raises:
         ValueError: for a single cell, an argument out of range, or devices of another process.
     """
+    check_cell(cells, "cells")
     n = cells.population_size()
     if n is None:
         raise ValueError("cells: expected a population (parameters of shape (n_cells,)), got a single cell")

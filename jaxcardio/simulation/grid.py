@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arguments import check_known, is_traced
+from ..arguments import check_known, is_traced, refusal
 from ..clock import RESOLUTION, between, check_time, merge
 from ..protocols import AbstractProtocol
 from .memory import STEP_BYTES, check_fits
@@ -74,10 +74,11 @@ def paced_grid(
             f"pacing: {type(pacing).__name__} has no stimulus onsets; allowed: a stimulus, e.g. PulseTrain"
         )
     length = check_span(t0, t1)
+    _, steps = _checked_stages(stages)
     drive = pacing.since(t0)
     onsets = drive.onsets(0.0, length)
     onsets = merge(np.maximum(onsets, 0.0)) if len(onsets) else np.array([length])
-    waiting = uniform_grid(0.0, onsets[0], stages[-2:][0][1]) if onsets[0] > RESOLUTION else np.zeros(1)
+    waiting = uniform_grid(0.0, onsets[0], steps[-2:][0]) if onsets[0] > RESOLUTION else np.zeros(1)
     paced = staged_grid(onsets, drive.edges(0.0, length), onsets[0], length, stages)
     since = between(0.0, length, np.append(waiting, paced))
     return np.concatenate([[t0], t0 + since[1:-1], [t1]])
@@ -87,12 +88,7 @@ def staged_grid(
     starts: np.ndarray, through: np.ndarray, t0: float, t1: float, stages: Sequence[Stage | tuple[float, float]]
 ) -> np.ndarray:
     """Times from t0 to t1 (ms): the `stages` anew from each of the ascending `starts`, and every time in `through`."""
-    untils = np.array([s[0] for s in stages], float)
-    steps = np.array([s[1] for s in stages], float)
-    if not (np.diff(untils) > 0).all() or not np.isinf(untils[-1]) or not (steps >= SHORTEST_STEP).all():
-        raise ValueError(
-            f"stages = {tuple(stages)}; allowed: (until, dt) in ms, until ascending to inf, dt >= {SHORTEST_STEP:g}"
-        )
+    untils, steps = _checked_stages(stages)
     check_fits(f"{len(starts)} pulses", _steps_of(starts, t1, untils, steps), "steps", STEP_BYTES)
     pieces = [np.array([t0])]
     for begin, end in zip(starts, np.append(starts[1:], t1), strict=True):
@@ -102,6 +98,17 @@ def staged_grid(
                 near = slice(*np.searchsorted(through, [a, b]))
                 pieces.append(uniform_grid(a, b, dt, [through[near]])[1:])
     return np.concatenate(pieces)
+
+
+def _checked_stages(stages) -> tuple[np.ndarray, np.ndarray]:
+    """When each stage ends and its step, ms, (stages,) each."""
+    try:
+        untils, steps = np.array([(until, dt) for until, dt in stages], float).T
+    except (TypeError, ValueError):
+        untils, steps = np.zeros(1), np.zeros(1)
+    if not (np.diff(untils) > 0).all() or not np.isinf(untils[-1]) or not (steps >= SHORTEST_STEP).all():
+        raise refusal("stages", stages, "", f"(until, dt) in ms, until ascending to inf, dt >= {SHORTEST_STEP:g}")
+    return untils, steps
 
 
 def _steps_of(starts, t1, untils, steps) -> float:
@@ -156,9 +163,10 @@ def check_span(t0, t1) -> float:
             )
         check_known(name, value, "ms", "finite", np.isfinite)
         check_time(name, value)
-    if not t1 - t0 > SHORTEST_STEP:
+    length = float(t1) - float(t0)
+    if not length > SHORTEST_STEP:
         raise ValueError(f"t1 = {t1} ms; allowed: > t0 = {t0} ms, by more than {SHORTEST_STEP:g} ms")
-    return float(t1) - float(t0)
+    return length
 
 
 def check_step(dt, protocol: AbstractProtocol | None) -> None:

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arguments import check_known, check_whole, is_traced, refusal
-from ..cell import AbstractCell, dtype_of, unknown_name
+from ..arguments import check_known, check_whole, is_known_real, is_traced, refusal
+from ..cell import AbstractCell, check_cell, dtype_of, unknown_name
 from ..clock import RESOLUTION, between, check_time, positions, without
 from ..protocols import AbstractProtocol
 from ..solvers import RushLarsen
@@ -29,6 +29,8 @@ SMALLEST_RTOL = {"float32": 1e-5, "float64": 1e-13}
 """Smallest relative tolerance that a dtype can meet (84 and 450 units in the last place)."""
 LONGEST_FLOAT32 = 8192.0
 """Longest adaptive run in float32, ms: beyond, time since its start is too coarse for steps of 0.01 ms."""
+MOST_STEPS = 2**31 - 1
+"""Largest `max_steps`: Diffrax counts steps in 32 bits."""
 CLOSED_FORM = "closed form, RushLarsen2"
 """How a run under a voltage clamp with no solver named is done (`closed_form.py`)."""
 
@@ -116,11 +118,11 @@ def make_request(
     closed_form = clamped and not adaptive
     if adaptive:
         rtol, atol = _tolerances(rtol, atol, dtype, t1, length)
-    elif dt is not None:
-        check_step(dt, protocol)
-    elif grid is None and not closed_form:
-        dt = DEFAULT_DT
-        check_step(dt, protocol)
+    else:
+        _check_tolerances(rtol, atol, dtype)
+        dt = DEFAULT_DT if dt is None and grid is None and not closed_form else dt
+        if dt is not None:
+            check_step(dt, protocol)
     drive = None if protocol is None else protocol.since(float(t0))
     times = _times(drive, float(t0), float(t1), dt, grid, save_every, save_at, adaptive, closed_form)
     _check_samples(cell, times, names, dtype)
@@ -152,8 +154,7 @@ def describe(solver: diffrax.AbstractSolver | str, **settings) -> str:
 
 
 def _check_kinds(cell, protocol, solver, max_steps, adjoint, progress) -> None:
-    if not isinstance(cell, AbstractCell):
-        raise refusal("cell", cell, "", "a cell, e.g. jaxcardio.models.TenTusscher2004()")
+    check_cell(cell)
     if cell.population_size() == 0:
         raise ValueError("cell: a population of 0 cells; allowed: at least one")
     if protocol is not None and not isinstance(protocol, AbstractProtocol):
@@ -162,6 +163,8 @@ def _check_kinds(cell, protocol, solver, max_steps, adjoint, progress) -> None:
         allowed = "a Diffrax solver, e.g. jaxcardio.RushLarsen2() or diffrax.Kvaerno5()"
         raise refusal("solver", solver, "", allowed)
     check_whole("max_steps", max_steps, "steps")
+    if max_steps > MOST_STEPS:
+        raise refusal("max_steps", max_steps, "steps", f"at most {MOST_STEPS}")
     if adjoint is not None and not isinstance(adjoint, diffrax.AbstractAdjoint):
         raise refusal("adjoint", adjoint, "", "one of Diffrax's, e.g. diffrax.ForwardMode()")
     if isinstance(adjoint, diffrax.BacksolveAdjoint):
@@ -187,23 +190,28 @@ def _is_adaptive(solver, dt, grid, rtol, atol) -> bool:
 
 
 def _tolerances(rtol, atol, dtype, t1, length) -> tuple[float, float]:
-    """The tolerances of an adaptive run, with defaults; refuses what the dtype cannot reach."""
-    smallest = SMALLEST_RTOL[dtype.name]
-    rtol = max(DEFAULT_RTOL, smallest) if rtol is None else rtol
-    check_known("rtol", rtol, "", "> 0", lambda x: np.isfinite(x) and x > 0)
+    """The tolerances of an adaptive run, with defaults."""
+    _check_tolerances(rtol, atol, dtype)
+    rtol = max(DEFAULT_RTOL, SMALLEST_RTOL[dtype.name]) if rtol is None else rtol
     atol = 1e-2 * rtol if atol is None else atol
-    check_known("atol", atol, "", "> 0", lambda x: np.isfinite(x) and x > 0)
-    if rtol < smallest:
-        hint = "" if dtype == jnp.float64 else (
-            ". Enable float64 with jax.config.update('jax_enable_x64', True) and build the cell anew"
-        )  # fmt: skip
-        raise ValueError(f"rtol = {rtol}; allowed in {dtype.name}: >= {smallest}{hint}")
     if dtype == jnp.float32 and length > LONGEST_FLOAT32:
         raise ValueError(
             f"t1 = {t1} ms; allowed for an adaptive float32 run: within {LONGEST_FLOAT32:g} ms of t0, beyond which "
             "time itself is too coarse. Use float64, or fixed steps (dt= or grid=)"
         )
     return float(rtol), float(atol)
+
+
+def _check_tolerances(rtol, atol, dtype) -> None:
+    """Those that are given: numbers > 0, and within the reach of the dtype."""
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if value is not None:
+            check_known(name, value, "", "> 0, finite", lambda x: np.isfinite(x) and x > 0)
+    smallest = SMALLEST_RTOL[dtype.name]
+    if rtol is not None and rtol < smallest:
+        enable = ". Enable float64 with jax.config.update('jax_enable_x64', True) and build the cell anew"
+        hint = enable if dtype == jnp.float32 else ""
+        raise ValueError(f"rtol = {rtol}; allowed in {dtype.name}: >= {smallest}{hint}")
 
 
 def _times(drive, t0, t1, dt, grid, save_every, save_at, adaptive, closed_form) -> Times:
@@ -302,6 +310,8 @@ def _output_names(cell, outputs) -> tuple[str, ...]:
             raise refusal("outputs", name, "", "names of states and currents")
         if name not in cell.units:
             raise ValueError(unknown_name("state or current", name, cell.units, type(cell).__name__))
+    if len(set(outputs)) < len(outputs):
+        raise refusal("outputs", outputs, "", "each name once")
     return tuple(outputs)
 
 
@@ -313,6 +323,8 @@ def _initial_state(cell, y0, dtype):
         raise ValueError(f"y0: expected {type(published).__name__} with fields {fields}, got {type(y0).__name__}")
     n = cell.population_size()
     for name, value in y0._asdict().items():
+        if not is_known_real(value):
+            raise refusal(f"y0.{name}", value, cell.units[name], "a number, or one a cell")
         if jnp.shape(value) not in ((), (n,)) and not (n is None and jnp.ndim(value) == 1):
             raise ValueError(
                 f"y0.{name}: expected a number{f' or shape ({n},)' if n else ''}, got shape {jnp.shape(value)}"

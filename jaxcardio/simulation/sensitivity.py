@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ..cell import AbstractCell, unknown_name
+from ..arguments import refusal
+from ..cell import AbstractCell, check_cell, unknown_name
 from .compiled import compiled
 
 Mode = Literal["forward", "reverse"]
@@ -157,8 +158,10 @@ def _values(cell, names) -> dict[str, Array]:
 
 
 def _check_names(cell, names) -> tuple[str, ...]:
-    if isinstance(names, str) or len(names) == 0 or len(set(names)) < len(names):
-        raise ValueError(f"names = {names!r}; allowed: a list of different names of parameters")
+    check_cell(cell)
+    is_list = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    if not is_list or len(names) == 0 or len(set(names)) < len(names):
+        raise refusal("names", names, "", "a list of different names of parameters")
     known = cell.parameters()
     for name in names:
         if name not in known:
