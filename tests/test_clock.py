@@ -219,7 +219,7 @@ def test_bad_times_and_sizes_are_named(how, message):
         (lambda: jc.paced_grid(TRAIN(-52.0, 1.0, 1000.0), np.nan), "t1 = nan ms; allowed"),
         (lambda: jc.paced_grid(TRAIN(-52.0, 1.0, 1000.0), 1e14), r"t1 = 1000.* ms; allowed: within"),
         (lambda: jc.paced_grid(TRAIN(-52.0, 1.0, 1000.0), 4e9), "need .* GB"),
-        (lambda: CELL.replace(g_Kr="0.153"), "parameter g_Kr = '0.153'; allowed: a number"),
+        (lambda: CELL.replace(g_Kr="0.153"), "parameter g_Kr = '0.153'; allowed: a number"),  # pyright: ignore
         (lambda: CELL.replace(g_Kr=True), "parameter g_Kr = True; allowed: a number"),
         (lambda: jc.population.sample(CELL, n=True, **SOME), "n = True cells; allowed"),
         (lambda: jc.population.sample(CELL, n=10**13, **SOME), "n = 1.*0 cells; allowed"),
@@ -232,7 +232,7 @@ def test_bad_times_and_sizes_are_named(how, message):
         (lambda: jc.astype(jc.models.TenTusscher2004, jnp.float32), "cell = .*; allowed: a cell"),  # pyright: ignore
         (lambda: jc.astype(CELL, None), "dtype = None; allowed: float32 or float64"),
         (lambda: jc.pharmacology.block(CELL, None, 1.0), "drug = None; allowed: a name"),  # pyright: ignore
-        (lambda: jc.population.sample(None, n=1, **SOME), "cell = None; allowed: a cell"),
+        (lambda: jc.population.sample(None, n=1, **SOME), "cell = None; allowed: a cell"),  # pyright: ignore
         (lambda: jc.population.simulate(None, t1=5.0), "cells = None; allowed: a cell"),  # pyright: ignore
         (lambda: jc.value_and_gradient(lambda c: c.g_Kr, CELL, [3]), r"names = \[3\]; allowed"),  # pyright: ignore
         (lambda: jc.astype(CELL, jnp.int32), "dtype = int32; allowed: float32 or float64"),
