@@ -48,7 +48,8 @@ class ActionPotentials(eqx.Module):
     ead: Bool[Numbers, "... beats"]
     sampled_resolved: Bool[Numbers, "... beats"]
     positions: Positions
-    samples: tuple[Numbers, Numbers] | None
+    samples: tuple[Numbers, Numbers, Numbers] | None
+    """Times, their differences, and V as it was measured."""
     trace: Any
     levels: tuple[float, ...] = eqx.field(static=True)
     paced: bool = eqx.field(static=True)
@@ -95,7 +96,7 @@ class ActionPotentials(eqx.Module):
             return self.apds[..., self.levels.index(level)]
         if self.samples is None:
             raise ValueError(f"level = {level} %; measured: {self.levels} % (give levels=, or keep_samples=True)")
-        ts, V = self.samples
+        ts, _, V = self.samples
         if isinstance(V, np.ndarray):
             return apd_of_one_cell(ts, V, self.positions, self.valid, level)
         return apd_of_cells(ts, V, self.positions, self.valid, level)
@@ -221,7 +222,7 @@ def action_potentials_from(
         fields = of_cells(ts, cells, stimuli, threshold, limits, max_beats, window, levels)
         fields = jax.tree.map(lambda x: x.reshape(*V.shape[:-1], *x.shape[1:]), fields)
     fields |= _absolute(ts, fields["positions"], fields.pop("into"))
-    kept = (ts, samples) if keep_samples else None
+    kept = (ts, ts[1:] - ts[:-1], samples) if keep_samples else None
     return ActionPotentials(**fields, samples=kept, trace=None, levels=levels, paced=stimuli is not None)
 
 

@@ -50,7 +50,7 @@ def run(given: argparse.Namespace) -> int:
     protocol = make_protocol(model, given)
     t1 = usual.t1 if given.t1 is None else given.t1
     save_every = min(usual.save_every, t1 / 2) if given.save_every is None and t1 > 0 else given.save_every
-    if t1 > 0 and 0 < t1 / 2 < save_every:
+    if save_every is not None and 0 < t1 / 2 < save_every:
         raise ValueError(f"--save-every = {save_every:g} ms: fewer than three samples; allowed: at most {t1 / 2:g} ms")
     steps = _steps(given, protocol, usual, t1)
     report = progress_bar(model.__name__)
