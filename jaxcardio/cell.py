@@ -133,7 +133,8 @@ class AbstractCell(eqx.Module):
 
     def population_size(self) -> int | None:
         """Number of cells, or None for a single cell; parameters of different lengths are a ValueError."""
-        lengths = {n: jnp.shape(p.value)[0] for n, p in self.parameters().items() if jnp.ndim(p.value) == 1}
+        shapes = {path[-1]: jnp.shape(_get(self, path)) for path, _ in _fields(self)}
+        lengths = {name: shape[0] for name, shape in shapes.items() if len(shape) == 1}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"parameters of one population have different lengths: {lengths}")
         return next(iter(lengths.values()), None)

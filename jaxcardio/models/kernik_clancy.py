@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import jax.numpy as jnp
 
 from ..cell import AbstractCell, Scalar, parameter
-from ..numerics import nernst, q10_factor, x_over_expm1
+from ..numerics import nernst, numbers, q10_factor, x_over_expm1
 from ..relaxation import Relaxation
 from .calcium_gates import fCa_steady, frozen_while_rising
 
@@ -209,7 +209,7 @@ class KernikClancy2019(AbstractCell):
             h=0.73954361, j=0.12451598, m=0.029754996, Xf=6.403385e-3, s=0.74680281, r=2.6759783e-4,
             dCaT=2.7019557e-4, fCaT=0.7560329, R=0.011312036, O=1.6504511e-4, I=0.014215362,
         )  # fmt: skip
-        return KernikState(*(jnp.asarray(x, self.K_o.dtype) for x in state))
+        return KernikState(*numbers(state, self.K_o.dtype))
 
     def currents(self, y: KernikState) -> KernikCurrents:
         V = y.V

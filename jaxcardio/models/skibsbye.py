@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from ..cell import AbstractCell, Scalar, parameter
-from ..numerics import nernst, of_one_variable, sigmoid
+from ..numerics import nernst, numbers, of_one_variable, sigmoid
 from ..relaxation import Relaxation
 from .sodium_gating import AbstractSodiumGating, SkibsbyeSodiumGating
 
@@ -206,7 +206,7 @@ class Skibsbye2016(AbstractCell):
             Ca_i3=0.00016424143519844448, Ca_i4=0.00016338441133928417, Ca_SR1=0.5955200499920739,
             Ca_SR2=0.5904537041629887, Ca_SR3=0.5838174988948891, Ca_SR4=0.5791748899324594,
         )  # fmt: skip
-        return SkibsbyeState(*(jnp.asarray(x, self.g_Na.dtype) for x in state))
+        return SkibsbyeState(*numbers(state, self.g_Na.dtype))
 
     def resting_state_2014(self) -> SkibsbyeState:
         """The resting state of the 2014 model to four digits; hL and O_KCa, which it did not have, at steady state."""
@@ -220,7 +220,7 @@ class Skibsbye2016(AbstractCell):
             Ca_i2=0.000167, Ca_i3=0.000168, Ca_i4=0.0001719, Ca_SR1=0.5755, Ca_SR2=0.5664, Ca_SR3=0.5535,
             Ca_SR4=0.5428,
         )  # fmt: skip
-        return SkibsbyeState(*(jnp.asarray(x, self.g_Na.dtype) for x in state))
+        return SkibsbyeState(*numbers(state, self.g_Na.dtype))
 
     def currents(self, y: SkibsbyeState) -> SkibsbyeCurrents:
         V = y.V

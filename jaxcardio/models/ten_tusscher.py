@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
 from ..cell import AbstractCell, Scalar, initialise, parameter
-from ..numerics import ghk_current, nernst, of_one_variable, sigmoid
+from ..numerics import ghk_current, nernst, numbers, of_one_variable, sigmoid
 from ..relaxation import Relaxation
 from .calcium_gates import fCa_steady, frozen_while_rising
 
@@ -149,7 +149,7 @@ class TenTusscher2004(AbstractCell):
             V=-86.2, m=0.0, h=0.75, j=0.75, d=0.0, f=1.0, fCa=1.0, r=0.0, s=1.0, Xs=0.0, Xr1=0.0, Xr2=1.0, g=1.0,
             Ca_i=2e-4, Ca_SR=0.2, Na_i=11.6, K_i=138.3,
         )  # fmt: skip
-        return TenTusscherState(*(jnp.asarray(x, self.g_Na.dtype) for x in state))
+        return TenTusscherState(*numbers(state, self.g_Na.dtype))
 
     def currents(self, y: TenTusscherState) -> TenTusscherCurrents:
         V = y.V

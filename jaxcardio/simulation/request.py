@@ -110,8 +110,11 @@ def make_request(
     _check_kinds(cell, protocol, solver, max_steps, adjoint, progress)
     length = check_span(t0, t1)
     dtype = dtype_of(cell)
-    names = _output_names(cell, outputs)
-    y0 = _initial_state(cell, y0, dtype)
+    published, n = cell.initial_state(), cell.population_size()
+    if n == 0:
+        raise ValueError("cell: a population of 0 cells; allowed: at least one")
+    names = _output_names(cell, type(published)._fields, outputs)
+    y0 = _initial_state(cell, published, n, y0, dtype)
     clamped = solver is None and protocol is not None and protocol.kind == "voltage" and not is_traced(grid)
     solver = RushLarsen() if solver is None else solver
     adaptive = _is_adaptive(solver, dt, grid, rtol, atol)
@@ -125,7 +128,7 @@ def make_request(
             check_step(dt, protocol)
     drive = None if protocol is None else protocol.since(float(t0))
     times = _times(drive, float(t0), float(t1), dt, grid, save_every, save_at, adaptive, closed_form)
-    _check_samples(cell, times, names, dtype)
+    _check_samples(n or 1, times, names, dtype)
     settings = dict(t0=t0, t1=t1, dt=dt, rtol=rtol, atol=atol, grid=None if grid is None else "given")
     how = describe(CLOSED_FORM if closed_form else solver, **settings)
     return Request(
@@ -155,8 +158,6 @@ def describe(solver: diffrax.AbstractSolver | str, **settings) -> str:
 
 def _check_kinds(cell, protocol, solver, max_steps, adjoint, progress) -> None:
     check_cell(cell)
-    if cell.population_size() == 0:
-        raise ValueError("cell: a population of 0 cells; allowed: at least one")
     if protocol is not None and not isinstance(protocol, AbstractProtocol):
         raise refusal("protocol", protocol, "", "one of jaxcardio.protocols, or None")
     if solver is not None and not isinstance(solver, diffrax.AbstractSolver):
@@ -293,14 +294,12 @@ def _ascending(name: str, times: Any, expected: str, least: int) -> np.ndarray:
     return found
 
 
-def _check_samples(cell, times: Times, names, dtype) -> None:
-    n = cell.population_size() or 1
+def _check_samples(n: int, times: Times, names, dtype) -> None:
     each = n * len(names) * dtype.itemsize
     check_fits(f"{n} cells, {len(names)} outputs", np.shape(times.saved)[0], "samples of them", each)
 
 
-def _output_names(cell, outputs) -> tuple[str, ...]:
-    states = type(cell.initial_state())._fields
+def _output_names(cell, states: tuple[str, ...], outputs) -> tuple[str, ...]:
     if outputs is None:
         return states
     if isinstance(outputs, str) or not isinstance(outputs, list | tuple | set | frozenset) or len(outputs) == 0:
@@ -315,13 +314,12 @@ def _output_names(cell, outputs) -> tuple[str, ...]:
     return tuple(outputs)
 
 
-def _initial_state(cell, y0, dtype):
-    published = cell.initial_state()
-    y0 = published if y0 is None else y0
+def _initial_state(cell, published, n: int | None, y0, dtype):
+    if y0 is None:
+        return jax.tree.map(lambda x: x if x.dtype == dtype else x.astype(dtype), published)
     fields, given = type(published)._fields, getattr(type(y0), "_fields", None)
     if given != fields:
         raise ValueError(f"y0: expected {type(published).__name__} with fields {fields}, got {type(y0).__name__}")
-    n = cell.population_size()
     for name, value in y0._asdict().items():
         if not is_known_real(value):
             raise refusal(f"y0.{name}", value, cell.units[name], "a number, or one a cell")

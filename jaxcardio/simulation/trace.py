@@ -213,7 +213,7 @@ def _read(file: h5py.File, attrs: dict[str, Any], path, cell: AbstractCell | Non
         ys, final = Recording(**states), None
     else:
         order = [*type(cell.initial_state())._fields, *states]
-        ys = outputs_type(tuple(sorted(states, key=order.index)), cell)(**states)
+        ys = outputs_type(tuple(sorted(states, key=order.index)), type(cell.initial_state()))(**states)
         final = type(cell.initial_state())(
             **{n: _dataset(file[f"final_state/{n}"]) for n in _group(file, "final_state")}
         )
@@ -248,9 +248,8 @@ def _dataset(item: Any) -> np.ndarray:
     return item[()]
 
 
-def outputs_type(names: tuple[str, ...], cell: AbstractCell) -> type:
+def outputs_type(names: tuple[str, ...], state: Any) -> type:
     """The NamedTuple of the saved quantities: the cell's own state when all of it is saved, else one of the names."""
-    state = type(cell.initial_state())
     return state if names == state._fields else _named_outputs(names)
 
 
@@ -279,7 +278,7 @@ class States(NamedTuple):
 def make_trace(request: Request, states: States) -> Trace:
     """The trace of a run."""
     cell, drive, times = request.cell, request.drive, request.times
-    ys = outputs_type(request.outputs, cell)(**states.saved)
+    ys = outputs_type(request.outputs, type(request.y0))(**states.saved)
     ys, final = (
         _with_command(cell, y, drive, t) for y, t in ((ys, times.saved), (states.final, np.float64(times.length)))
     )
