@@ -4,7 +4,7 @@
 
 Both give V at whole milliseconds and are timed in turns after their first call. The error is against Kvaerno5 at
 1e-10, away from upstrokes. Ours is `RushLarsen2` on `paced_grid`, its steps as long as 0.02 mV allows, in a process
-that `jc.tune_for_one_cell()` sets up: that matters on jax 0.10. Needs `jaxcardio[benchmark]`, a C compiler and SUNDIALS.
+that `jc.tune_for_one_cell()` sets up (it matters on jax 0.10). Needs `jaxcardio[benchmark]`, a C compiler, SUNDIALS.
 """
 
 import jaxcardio as jc
