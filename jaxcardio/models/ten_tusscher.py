@@ -308,9 +308,11 @@ def _sodium_inactivation(V) -> tuple[Relaxation, Relaxation]:
 def _release_gate(g, Ca_i, tau, V) -> Relaxation:
     """g: its steady state 1/(1 + x^n), x = Ca_i / 0.35 uM, changes exponent at x = 1, where both give one half.
 
-    Each branch sees only its own side. At rest g is 7e-6 from 1, so the gap is written with 1 - steady.
+    Each branch sees only its own side. At rest g is 7e-6 from 1, so there the gap is written with 1 - steady; where
+    steady is near 0, that would round to a gap below -g, and g to below 0.
     """
     x = Ca_i / 0.00035
     power = jnp.where(x < 1, jnp.minimum(x, 1.0) ** 6, jnp.maximum(x, 1.0) ** 16)
     steady = 1 / (1 + power)
-    return frozen_while_rising(g, steady, tau, V, gap=(1 - g) - power * steady)
+    gap = jnp.where(x < 1, (1 - g) - power * steady, steady - g)
+    return frozen_while_rising(g, steady, tau, V, gap=gap)
