@@ -13,6 +13,7 @@ from .checked_times import FirstStep, saved_at
 from .compiled import BRIEF, WIDE, compiled
 from .implicit import with_frozen_newton
 from .request import Request
+from .stepping import cast as cast_to
 from .stepping import is_population, observe, over_cells, pack, term, unpack
 from .trace import States, Status
 
@@ -38,7 +39,7 @@ def run(request: Request) -> States:
     numbers = (at.t0, at.length, at.edges, at.corners, at.saved, request.rtol, request.atol)
     times = _Times(*(np.asarray(x, dtype) for x in numbers))
     # Numbers of the protocol as arrays, so that other values do not compile anew.
-    drive = jax.tree.map(lambda x: jnp.asarray(x, dtype), request.drive)
+    drive = jax.tree.map(lambda x: cast_to(x, dtype), request.drive)
     adjoint = request.adjoint
     if adjoint is None:
         # A run that nothing differentiates keeps no checkpoints: the same steps, in less to trace and to compile.
