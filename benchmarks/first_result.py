@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +63,20 @@ PROGRAMS = (
 )  # fmt: skip
 
 
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Programs started inside run on one core. They inherit it: a `preexec_fn` would fork a process that runs JAX."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 def seconds(program: Program, folder: str, cache: str | None) -> float:
     """One run in `folder`: its wall time, or what it says itself."""
     settings = {
@@ -71,14 +86,14 @@ def seconds(program: Program, folder: str, cache: str | None) -> float:
         "JAX_COMPILATION_CACHE_DIR": cache or "",
         "JAX_ENABLE_COMPILATION_CACHE": "1" if cache else "0",
     }
-    pin = (lambda: os.sched_setaffinity(0, {0})) if hasattr(os, "sched_setaffinity") else None
-    settings["BEGAN"] = repr(time.time())
-    began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *program.arguments()],
-        cwd=folder, env=os.environ | settings, preexec_fn=pin, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    took = time.perf_counter() - began
+    with on_one_core():
+        settings["BEGAN"] = repr(time.time())
+        began = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, *program.arguments()],
+            cwd=folder, env=os.environ | settings, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        took = time.perf_counter() - began
     said = re.search(r"^SECONDS (.*)$", done.stdout, re.MULTILINE)
     return float(said[1]) if said else took
 
