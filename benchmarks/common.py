@@ -16,6 +16,7 @@ import numpy as np
 
 import jaxcardio as jc
 from jaxcardio.clock import positions
+from jaxcardio.files.writing import write_text
 
 RESULTS = Path(__file__).parent / "results"
 Rows = Sequence[dict[str, Any]]
@@ -137,7 +138,7 @@ def table(rows: Rows, columns: dict[str, tuple[str, str]]) -> str:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Valid JSON: what is not finite becomes null."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_plain(content), indent=1) + "\n")
+    write_text(path, json.dumps(_plain(content), indent=1) + "\n")
 
 
 def _plain(x):

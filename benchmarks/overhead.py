@@ -7,14 +7,13 @@ status, saved times nor solvers; it writes the Rush-Larsen step out by hand.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import RESULTS, machine
+from common import RESULTS, machine, write_json
 
 import jaxcardio as jc
 from jaxcardio.relaxation import is_relaxation
@@ -81,8 +80,7 @@ def main() -> None:
     for name, ns in found["ns_per_cell_step"].items():
         print(f"{name:10} {ns:6.1f} ns a cell-step")
     print(f"ratio {found['ratio']:.3f}; largest difference of V {found['max_difference_mV']:.1e} mV")
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "overhead.json").write_text(json.dumps({"machine": machine(), **found}, indent=1) + "\n")
+    write_json(given.out / "overhead.json", {"machine": machine(), **found})
 
 
 if __name__ == "__main__":

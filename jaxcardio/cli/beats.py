@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import plot
 from ..biomarkers import ActionPotentials, action_potentials
+from ..files.writing import put, write_csv, write_hdf5
 from ..simulation.trace import FORMAT, Trace
 from .common import checked_figure, checked_output, save_figure
 from .text import text_table
@@ -154,20 +155,22 @@ def write(out: Path, beats: ActionPotentials) -> None:
     """Every valid beat as CSV, or as HDF5 with units."""
     cell, beat, columns = _columns(beats)
     if out.suffix == ".csv":
-        with out.open("w", newline="") as f:
-            table = csv.writer(f)
-            table.writerow(
-                ["cell", "beat", *(k if u == "1" else f"{k}_{u.replace('/', '_per_')}" for k, u in COLUMNS.items())]
-            )
-            for k in range(len(beat)):
-                table.writerow([cell[k], beat[k], *(int(x[k]) if x.dtype == bool else x[k] for x in columns.values())])
+        header = ["cell", "beat", *(k if u == "1" else f"{k}_{u.replace('/', '_per_')}" for k, u in COLUMNS.items())]
+        rows = (
+            [cell[k], beat[k], *(int(x[k]) if x.dtype == bool else x[k] for x in columns.values())]
+            for k in range(len(beat))
+        )
+        write_csv(out, [header, *rows])
         return
-    with h5py.File(out, "w") as f:
+
+    def write_tables(f: h5py.File) -> None:
         f.attrs["format"] = "jaxcardio beats"
-        for name, values, unit in [("cell", cell, "index"), ("beat", beat, "index")] + [
-            (k, columns[k], u) for k, u in COLUMNS.items()
-        ]:
-            f.create_dataset(name, data=values).attrs["unit"] = unit
+        put(f, "cell", cell, "index")
+        put(f, "beat", beat, "index")
+        for name, unit in COLUMNS.items():
+            put(f, name, columns[name], unit)
+
+    write_hdf5(out, write_tables)
 
 
 def _figure(trace: Trace, beats: ActionPotentials):

@@ -11,6 +11,7 @@ import numpy as np
 from .. import models
 from ..arguments import COLDEST, WARMEST, check
 from ..cell import AbstractCell, astype, unknown_name
+from ..files.writing import check_place, write_figure
 from ..progress import say
 from ..protocols import AbstractProtocol, PulseTrain, Segments, VoltageSteps, from_json
 
@@ -159,20 +160,12 @@ def checked_output(
     path = Path(path)
     if suffixes and path.suffix not in suffixes:
         raise ValueError(f"{argument} = {path}; allowed: a name that ends in {' or '.join(suffixes)}")
-    if not path.parent.is_dir():
-        raise ValueError(f"{argument} = {path}: there is no folder {path.parent}")
     try:
-        exists = path.exists()
-        if exists and not path.is_file():
-            raise ValueError(f"{argument} = {path}: is a folder or a device; allowed: a file")
-        if any(exists and x is not None and Path(x).exists() and path.samefile(x) for x in inputs):
-            raise ValueError(f"{argument} = {path}: is what is to be read; allowed: another file")
-        with open(path, "ab"):
-            pass
-        if not exists:
-            path.resolve().unlink()
-    except OSError as error:
-        raise ValueError(f"{argument} = {path}: cannot be written ({error.strerror})") from None
+        check_place(path)
+    except ValueError as error:
+        raise ValueError(f"{argument}{str(error).removeprefix('path')}") from None
+    if any(x is not None and Path(x).exists() and path.exists() and path.samefile(x) for x in inputs):
+        raise ValueError(f"{argument} = {path}: is what is to be read; allowed: another file")
     return path
 
 
@@ -191,5 +184,5 @@ def save_figure(given: argparse.Namespace, out: Path, draw: Callable[[], Any]) -
     except ImportError as error:
         say(f"no figure: {error}\n")
         return
-    figure.savefig(out.with_suffix(".png"), dpi=160)
+    write_figure(out.with_suffix(".png"), figure)
     print(f"wrote {out.with_suffix('.png')}")

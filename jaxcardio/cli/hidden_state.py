@@ -4,11 +4,13 @@ import argparse
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from .. import plot
 from ..arguments import check
 from ..cell import AbstractCell
+from ..files.writing import check_replaceable, write_hdf5, write_text
 from ..hidden_state import (
     Explanation,
     Observations,
@@ -25,6 +27,9 @@ from ..hidden_state import (
 from .arguments.hidden_state import SCENARIOS
 from .common import assignments, checked_figure, checked_output, find_model, save_figure
 from .text import text_table
+
+EXAMPLE = "jaxcardio example observations"
+"""Attribute `format` of the files of `example`."""
 
 
 def _train(given: argparse.Namespace) -> int:
@@ -43,15 +48,24 @@ def _train(given: argparse.Namespace) -> int:
 
 
 def _example(given: argparse.Namespace) -> int:
-    out = checked_output(given.file, (".h5", ".hdf5"), "OBSERVATIONS.h5")
+    out = check_replaceable(checked_output(given.file, (".h5", ".hdf5"), "OBSERVATIONS.h5"), EXAMPLE)
     cell = find_model(given.model)()
     ratios = assignments("--scale", given.scale) if given.scale else SCENARIOS[given.scenario]
     check("--noise", given.noise, "mV", "0 or more", lambda x: x >= 0)
     values = cell.parameters()
     changed = cell.replace(**{n: x * values[n].value if n in values else x for n, x in ratios.items()})
-    for seed, (group, one) in enumerate({"control": cell, "treatment": changed}.items()):
-        noise = (given.noise, 1e-6 * given.noise)
-        simulated_observations(one, dt=given.interval, noise=noise, seed=seed, name=group).save(out, group)
+    noise = (given.noise, 1e-6 * given.noise)
+    observed = {
+        group: simulated_observations(one, dt=given.interval, noise=noise, seed=seed, name=group)
+        for seed, (group, one) in enumerate({"control": cell, "treatment": changed}.items())
+    }
+
+    def write(file: h5py.File) -> None:
+        file.attrs["format"] = EXAMPLE
+        for group, one in observed.items():
+            one.put(file, group)
+
+    write_hdf5(out, write)
     print(f"wrote {out}")
     return 0
 
@@ -115,7 +129,7 @@ def _left(found: Retrained) -> str:
 
 
 def _write(out: Path, about: dict) -> None:
-    out.write_text(json.dumps(about, indent=2) + "\n")
+    write_text(out, json.dumps(about, indent=2) + "\n")
     print(f"wrote {out}")
 
 

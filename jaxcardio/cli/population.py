@@ -1,7 +1,6 @@
 """The verb `population`."""
 
 import argparse
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from ..arguments import check, check_whole
 from ..cell import AbstractCell, astype
 from ..files.hdf5 import read_hdf5
 from ..files.records import cell_to_json
+from ..files.writing import put, write_csv, write_figure, write_hdf5
 from ..population import Dataset, Rules, Screening, distribution_to_json, sample, screen, simulate, usual_steps
 from ..population.viability import BIOMARKERS, DISCARD, UNITS, Reason
 from ..simulation.trace import FORMAT as TRACE
@@ -109,26 +109,30 @@ def _screen(given: argparse.Namespace) -> int:
 
 
 def _write_csv(out: Path, found: Screening) -> None:
-    with out.open("w", newline="") as f:
-        table = csv.writer(f)
-        units = (f"_{u.replace('/', '_per_')}" if name in BIOMARKERS else "" for name, u in UNITS.items())
-        table.writerow(["cell", "viable", "reasons", *(name + unit for name, unit in zip(UNITS, units, strict=True))])
-        for i, viable in enumerate(found.viable):
-            values = (found.biomarkers[name][i] for name in UNITS)
-            row = (int(x) if np.issubdtype(np.asarray(x).dtype, np.bool) else x for x in values)
-            table.writerow([i, int(viable), "; ".join(found.why(i)), *row])
+    units = (f"_{u.replace('/', '_per_')}" if name in BIOMARKERS else "" for name, u in UNITS.items())
+    rows: list[list[Any]] = [
+        ["cell", "viable", "reasons", *(name + unit for name, unit in zip(UNITS, units, strict=True))]
+    ]
+    for i, viable in enumerate(found.viable):
+        values = (found.biomarkers[name][i] for name in UNITS)
+        row = (int(x) if np.issubdtype(np.asarray(x).dtype, np.bool) else x for x in values)
+        rows.append([i, int(viable), "; ".join(found.why(i)), *row])
+    write_csv(out, rows)
 
 
 def _write_hdf5(out: Path, found: Screening, described: dict[str, Any]) -> None:
     plain = {"cell": cell_to_json, "distribution": distribution_to_json}
     population = {k: plain[k](x) if k in plain else x for k, x in described.items()}
-    with h5py.File(out, "w") as f:
+
+    def write(f: h5py.File) -> None:
         f.attrs.update(format=FORMAT, format_version=FORMAT_VERSION, model=found.model)
         f.attrs.update(rules=json.dumps(found.rules.to_json()), population=json.dumps(population))
         columns = {"reasons": (found.reasons, "; ".join(f"{r.value} {r.name}" for r in Reason))}
         columns |= {f"biomarkers/{name}": (found.biomarkers[name], unit) for name, unit in UNITS.items()}
         for name, (values, unit) in columns.items():
-            f.create_dataset(name, data=values).attrs["unit"] = unit
+            put(f, name, values, unit)
+
+    write_hdf5(out, write)
 
 
 def _read_hdf5(f: h5py.File, attrs: dict[str, Any]) -> Screening:
@@ -149,7 +153,7 @@ def _plot(given: argparse.Namespace) -> int:
         figure = _figure(source, given)
     except ImportError as error:
         raise ValueError(str(error)) from None
-    figure.savefig(out, dpi=160)
+    write_figure(out, figure)
     print(f"wrote {out}")
     return 0
 

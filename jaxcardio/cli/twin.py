@@ -7,6 +7,7 @@ import numpy as np
 
 from .. import models, pharmacology, plot
 from ..arguments import check_whole
+from ..files.writing import write_text
 from ..progress import say
 from ..twin import (
     Experiment,
@@ -37,9 +38,8 @@ def run(given: argparse.Namespace) -> int:
         write_example(checked_output(given.example, (".h5", ".hdf5"), "--example"))
         print(f"wrote {given.example}")
     if given.protocol is not None:
-        checked_output(given.protocol, (".json",), "--protocol").write_text(
-            protocols.to_operator_json(protocols.designed()) + "\n"
-        )
+        out = checked_output(given.protocol, (".json",), "--protocol")
+        write_text(out, protocols.to_operator_json(protocols.designed()) + "\n")
         print(f"wrote {given.protocol}")
     if given.example is not None or given.protocol is not None:
         return 0

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import equinox as eqx
 import h5py
 
+from .writing import write_leaves
+
 Read = TypeVar("Read")
 
 
@@ -32,11 +34,8 @@ def read_hdf5(path, what: str, version: int, read: Callable[[h5py.File, dict[str
 
 def write_network(path: str | Path, what: str, about: dict[str, Any], network: Any) -> None:
     """Writes a network, whole or not at all: a line of JSON, `what` it is and what is `about` it, then its leaves."""
-    partial = Path(path).with_name(f"{Path(path).name}.part")
-    with open(partial, "wb") as file:
-        file.write((json.dumps({"format": what} | about) + "\n").encode())
-        eqx.tree_serialise_leaves(file, network)
-    partial.replace(path)
+    header = (json.dumps({"format": what} | about) + "\n").encode()
+    write_leaves(path, network, header)
 
 
 def read_network(path: str | Path, what: str, like: Callable[[dict[str, Any]], Read]) -> tuple[dict[str, Any], Read]:

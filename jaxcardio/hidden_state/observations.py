@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from ..arguments import check
 from ..cell import AbstractCell
+from ..files.writing import put, write_hdf5
 from .paced import DURATION, ONSET, paced_beats
 
 UNITS = {"V": {"mV": 1.0, "V": 1e3}, "Ca_i": {"mM": 1.0, "uM": 1e-3, "nM": 1e-6}}
@@ -101,17 +102,20 @@ class Observations:
                 raise ValueError(f"{self.name}: {what} = {sorted(found)} ms; allowed: one for all sweeps")
 
     def save(self, path: str | Path, group: str) -> None:
-        """Adds the group to the file at `path`, or replaces it."""
-        with h5py.File(path, "a") as file:
-            if group in file:
-                del file[group]
-            for sweep in self.sweeps:
-                g = file.create_group(f"{group}/{sweep.cycle_length:g}_ms")
-                for key, unit in (("V", "mV"), ("Ca_i", "mM")):
-                    g.create_dataset(key, data=getattr(sweep, key)).attrs["unit"] = unit
-                g.attrs["cycle_length_ms"] = sweep.cycle_length
-                g.attrs["sampling_interval_ms"] = sweep.dt
-                g.attrs["stimulus_onset_ms"] = sweep.onset
+        """Adds the group to the file at `path`, or replaces it; the file is written whole or not at all."""
+        write_hdf5(path, lambda file: self.put(file, group), add=True)
+
+    def put(self, file: h5py.File, group: str) -> None:
+        """Writes the group into an open file, instead of the one of that name that is there."""
+        if group in file:
+            del file[group]
+        for sweep in self.sweeps:
+            g = file.create_group(f"{group}/{sweep.cycle_length:g}_ms")
+            put(g, "V", sweep.V, "mV")
+            put(g, "Ca_i", sweep.Ca_i, "mM")
+            g.attrs["cycle_length_ms"] = sweep.cycle_length
+            g.attrs["sampling_interval_ms"] = sweep.dt
+            g.attrs["stimulus_onset_ms"] = sweep.onset
 
     @classmethod
     def load(cls, path: str | Path, group: str) -> "Observations":

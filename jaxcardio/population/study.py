@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from ..cell import AbstractCell
 from ..files.hdf5 import read_hdf5
+from ..files.writing import put, write_hdf5
 from ..pharmacology import Drug, Incidence, block, incidence
 from ..progress import progress_bar
 from ..protocols import AbstractProtocol, to_json
@@ -109,8 +110,9 @@ class DoseResponse(eqx.Module):
         return _table(self, level)
 
     def save(self, path) -> None:
-        """Writes everything with units, codes of the reasons and settings as HDF5."""
-        with h5py.File(path, "w") as file:
+        """Writes everything with units, codes of the reasons and settings as HDF5, whole or not at all."""
+
+        def write(file: h5py.File) -> None:
             file.attrs.update(
                 format=FORMAT, format_version=FORMAT_VERSION, drug=self.drug, model=self.model, settings=self.settings
             )
@@ -118,7 +120,9 @@ class DoseResponse(eqx.Module):
             for name, unit in (_ALSO | UNITS | {"reasons": f"sum of {bits}"}).items():
                 values = getattr(self, name)
                 packed = {"compression": "gzip", "shuffle": True} if values.size > 4096 else {}
-                file.create_dataset(name, data=values, **packed).attrs["unit"] = unit
+                put(file, name, values, unit, **packed)
+
+        write_hdf5(path, write)
 
     @staticmethod
     def load(path) -> "DoseResponse":

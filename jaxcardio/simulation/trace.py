@@ -18,6 +18,7 @@ from ..arguments import is_real, is_traced, refusal
 from ..cell import AbstractCell, driven_state
 from ..files.hdf5 import read_hdf5
 from ..files.records import is_standard, model_name, rebuilt, static_fields, versions
+from ..files.writing import put, write_hdf5
 from ..protocols import AbstractProtocol, from_json, to_json
 from .compiled import ONCE, WIDE, compiled
 from .request import Request
@@ -129,8 +130,9 @@ class Trace(eqx.Module):
         return {int(i): MESSAGES[Status(int(codes[i]))] for i in np.flatnonzero(codes)}
 
     def save(self, path) -> None:
-        """Writes times, states, units, parameters, protocol, solver and versions as HDF5."""
-        with h5py.File(path, "w") as file:
+        """Writes times, states, units, parameters, protocol, solver and versions as HDF5, whole or not at all."""
+
+        def write(file: h5py.File) -> None:
             file.attrs.update(
                 format=FORMAT,
                 format_version=FORMAT_VERSION,
@@ -142,14 +144,16 @@ class Trace(eqx.Module):
                 standard=self.cell is None or is_standard(self.cell),
             )
             units = {"V": "mV"} if self.cell is None else self.cell.units
-            _write(file, "t", self.ts, "ms")
-            _write(file, "status", self.status, "; ".join(f"{s.value} {s.name}" for s in Status))
-            _write(file, "steps", self.steps, "1")
+            put(file, "t", self.ts, "ms")
+            put(file, "status", self.status, "; ".join(f"{s.value} {s.name}" for s in Status))
+            put(file, "steps", self.steps, "1")
             for group, tree in (("states", self.ys), ("final_state", self.final_state)):
                 for name, value in _items(tree):
-                    _write(file, f"{group}/{name}", value, units.get(name, "1"))
+                    put(file, f"{group}/{name}", value, units.get(name, "1"))
             for name, p in ({} if self.cell is None else self.cell.parameters()).items():
-                _write(file, f"parameters/{name}", p.value, p.unit, p.doc)
+                put(file, f"parameters/{name}", p.value, p.unit).attrs["doc"] = p.doc
+
+        write_hdf5(path, write)
 
     @staticmethod
     def load(path, cell: AbstractCell | None = None) -> "Trace":
@@ -197,13 +201,6 @@ def _items(tree):
         return []
     fields = getattr(tree, "_fields", None) or tuple(tree.__dataclass_fields__)
     return [(name, getattr(tree, name)) for name in fields]
-
-
-def _write(file, name, value, unit, doc=None):
-    dataset = file.create_dataset(name, data=np.asarray(value))
-    dataset.attrs["unit"] = unit
-    if doc is not None:
-        dataset.attrs["doc"] = doc
 
 
 def _read(file: h5py.File, attrs: dict[str, Any], path, cell: AbstractCell | None) -> Trace:

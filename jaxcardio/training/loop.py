@@ -1,6 +1,5 @@
 """The training loop: epochs of batches, the best model by a validation error, checkpoints that lose nothing."""
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import optax
 from jaxtyping import Array, Float
 
 from ..arguments import check_whole
+from ..files.writing import check_place, write_leaves
 from ..progress import progress_bar
 
 
@@ -64,11 +64,13 @@ def fit(
             result as if it had never stopped.
         progress: True for a bar on stderr, or a function of the fraction done.
 
-    ValueError: an argument out of its range; a checkpoint of another model.
+    ValueError: an argument out of its range; a checkpoint of another model, or where no file can be written.
     """
     check_whole("epochs", epochs, "epochs")
     if patience is not None:
         check_whole("patience", patience, "epochs")
+    if checkpoint is not None:
+        check_place(checkpoint)
     report = progress_bar("training", epochs, "epochs") if progress is True else progress or (lambda done: None)
     begun = optimiser.init(eqx.filter(model, eqx.is_inexact_array))
     unseen = jnp.full(epochs, jnp.nan, jnp.float32)
@@ -100,7 +102,7 @@ def fit(
             state.validation.at[epoch].set(error),
         )
         if checkpoint is not None:
-            _save(Path(checkpoint), state)
+            write_leaves(checkpoint, state)
         report((epoch + 1) / epochs)
     ran = int(state.epoch)
     if ran < epochs:
@@ -113,16 +115,6 @@ def _exhausted(state: _State, patience: int | None) -> bool:
     if patience is None or epoch == 0:
         return False
     return epoch - 1 - int(np.nanargmin(np.asarray(state.validation)[:epoch])) >= patience
-
-
-def _save(path: Path, state: _State) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with open(partial, "wb") as file:
-        eqx.tree_serialise_leaves(file, state)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _resumed(path: Path, like: _State) -> _State:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..arguments import check
+from ..files.writing import check_replaceable, put, write_hdf5
 from ..models import KernikClancy2019
 from ..population import Uniform
 from ..protocols import AbstractProtocol
@@ -20,6 +21,7 @@ from .windows import windows_of
 
 RATE = 10.0
 """Samples a ms, as an amplifier takes them."""
+FORMAT = "jaxcardio example recording"
 
 
 def recorded(
@@ -44,13 +46,20 @@ def recorded(
 
 def write_example(path: str | Path, *, index: int = 0, spread: float = 0.2, sigma: float = 0.05, seed: int = 1) -> None:
     """Writes the designed protocol's recording of cell `index` of a population, a second one to judge a twin by (other
-    steps, group `check`), and the true theta (dataset `truth`, which nothing here reads but tests and figures)."""
+    steps, group `check`), and the true theta (dataset `truth`, which nothing here reads but tests and figures).
+
+    ValueError: a file is there that is no such example, or no file can be written.
+    """
+    check_replaceable(path, FORMAT)
     names = KernikClancy2019.SIX_CURRENTS
     theta = Uniform(spread).factors(names, seed=seed, indices=np.array([index]))[0] - 1
     first = recorded(theta, designed(), sigma=sigma, seed=seed, name=f"simulated cell {index} of seed {seed}")
     other = recorded(theta, random_steps(seed), sigma=sigma, seed=seed + 1)
-    first.save(path)
-    dataclasses.replace(other, name="check").save(path, "check", mode="a")
-    with h5py.File(path, "a") as file:
-        file["truth"] = theta
-        file["truth"].attrs.update(unit="p / p0 - 1", names=list(names))
+
+    def write(file: h5py.File) -> None:
+        file.attrs["format"] = FORMAT
+        first.put(file)
+        dataclasses.replace(other, name="check").put(file, "check")
+        put(file, "truth", theta, "p / p0 - 1").attrs["names"] = list(names)
+
+    write_hdf5(path, write)

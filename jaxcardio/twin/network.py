@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key
 
 from ..arguments import check, check_whole
 from ..files.hdf5 import read_network, write_network
+from ..files.writing import check_place
 from ..population import Uniform
 from ..training import fit
 from .experiment import Experiment
@@ -195,6 +196,8 @@ def train(
     check("spread", spread, "", "0 < spread < 1", lambda x: 0 < x < 1)
     check("sigma", sigma, "pA/pF", ">= 0", lambda x: np.isfinite(x) and x >= 0)
     check("rate", rate, "", "> 0", lambda x: x > 0)
+    if checkpoint is not None:
+        check_place(checkpoint)
     theta, clean = training_cells(experiment, cells, spread=spread, seed=seed, progress=progress)
     first, second = (int(len(theta) * share) for share in np.cumsum(SHARES)[:2])
     parts = slice(0, first), slice(first, second), slice(second, None)

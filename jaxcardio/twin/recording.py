@@ -18,7 +18,8 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from ..arguments import COLDEST, WARMEST, check
+from ..arguments import COLDEST, WARMEST, check, refusal
+from ..files.writing import put, write_hdf5
 from ..protocols import AbstractProtocol, Sampled, VoltageSteps
 
 LEVEL = 0.05
@@ -83,16 +84,20 @@ class Recording:
         return self.dt * np.arange(len(self.current))
 
     def save(self, path: str | Path, group: str = "/", mode: str = "w") -> None:
-        """Writes the recording in the layout above; `mode` "a" adds a group to a file."""
-        with h5py.File(path, mode) as file:
-            where = file.require_group(group)
-            where.attrs.update(sampling_rate_Hz=1e3 / self.dt, temperature_K=self.temperature, name=self.name)
-            if self.capacitance is not None:
-                where.attrs["capacitance_pF"] = self.capacitance
-            packed = {"compression": "gzip", "shuffle": True}
-            command = where.create_dataset("command", data=self.command.value(self.ts).astype(np.float32), **packed)
-            current = where.create_dataset("current", data=self.current.astype(np.float32), **packed)
-            command.attrs["unit"], current.attrs["unit"] = "mV", "pA/pF"
+        """Writes the recording in the layout above, whole or not at all; `mode` "a" adds a group to a file."""
+        if mode not in ("w", "a"):
+            raise refusal("mode", mode, "", "'w' or 'a'")
+        write_hdf5(path, lambda file: self.put(file, group), add=mode == "a")
+
+    def put(self, file: h5py.File, group: str = "/") -> None:
+        """Writes the recording into a group of an open file, in the layout above."""
+        where = file.require_group(group)
+        where.attrs.update(sampling_rate_Hz=1e3 / self.dt, temperature_K=self.temperature, name=self.name)
+        if self.capacitance is not None:
+            where.attrs["capacitance_pF"] = self.capacitance
+        packed = {"compression": "gzip", "shuffle": True}
+        put(where, "command", np.asarray(self.command.value(self.ts), np.float32), "mV", **packed)
+        put(where, "current", self.current.astype(np.float32), "pA/pF", **packed)
 
     @staticmethod
     def load(

@@ -14,6 +14,7 @@ from ..arguments import check, check_whole
 from ..cell import AbstractCell
 from ..files.hdf5 import read_hdf5
 from ..files.records import cell_from_json, cell_to_json, versions
+from ..files.writing import put, write_hdf5
 from .experiment import Experiment
 from .network import Trained, train
 from .recording import Recording
@@ -95,14 +96,17 @@ class Twin:
         return _table(self)
 
     def save(self, path: str | Path) -> None:
-        """Writes the twin as HDF5."""
-        with h5py.File(path, "w") as file:
+        """Writes the twin as HDF5, whole or not at all."""
+
+        def write(file: h5py.File) -> None:
             file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION)
             plain = {"base": cell_to_json(self.base), "names": self.names, "doubts": self.doubts}
             numbers = {"sigma": self.sigma, "chi2": self.chi2, "check": self.check}
             file.attrs["about"] = json.dumps(plain | numbers | {"settings": self.settings, "versions": versions()})
             for name, unit in _ARRAYS.items():
-                file.create_dataset(name, data=getattr(self, name)).attrs["unit"] = unit
+                put(file, name, getattr(self, name), unit)
+
+        write_hdf5(path, write)
 
     @staticmethod
     def load(path: str | Path) -> "Twin":
