@@ -20,6 +20,7 @@ _MODULE_OF = {
     "paced_grid": "simulation.grid",
     "tune_for_one_cell": "one_cell",
     "Relaxation": "relaxation",
+    "read_recording": "simulation.recordings",
     "value_and_gradient": "simulation.sensitivity",
     "value_and_sensitivities": "simulation.sensitivity",
     "simulate": "simulation.simulate",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from .relaxation import Relaxation as Relaxation
     from .simulation.compiled import WIDE as WIDE
     from .simulation.grid import paced_grid as paced_grid
+    from .simulation.recordings import read_recording as read_recording
     from .simulation.sensitivity import value_and_gradient as value_and_gradient
     from .simulation.sensitivity import value_and_sensitivities as value_and_sensitivities
     from .simulation.simulate import simulate as simulate

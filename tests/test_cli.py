@@ -242,7 +242,7 @@ def test_wrong_protocols(text, words, fails):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("time,V\n1,2\n", ["header 'time,V'", "allowed: t_ms,V_mV"]),
+        ("time,V\nx,y\n", ["header 'time,V'", "allowed: t_ms,V_mV"]),
         ("t_ms,V_mV\n0,1\n1\n", ["row 3", "1 values; allowed: 2"]),
         ("t_ms,V_mV\n0,1\n1,x\n2,1\n", ["'x'", "allowed: numbers"]),
         ("t_ms,V_mV\n0,1\n2,1\n1,1\n", ["strictly ascending", "ms"]),
@@ -264,8 +264,8 @@ def test_wrong_hdf5(fails):
     file = ["biomarkers", "r.h5"]
     write(V=(np.zeros(9), {}))
     fails(file, "FILE = r.h5", "sampling_rate_Hz = nan Hz; allowed: > 0")
-    write(V=(np.zeros(9), {"unit": "uV"}), t=(np.arange(9.0), {}))
-    fails(file, "V has unit = 'uV'; allowed: mV or V")
+    write(V=(np.zeros(9), {"unit": "kelvin"}), t=(np.arange(9.0), {}))
+    fails(file, "V has unit = 'kelvin'; allowed: mV, V, uV")
     write(V=(np.zeros(9), {}), t=(np.arange(8.0), {}))
     fails(file, "FILE = r.h5", "(8,) and (9,)")
     write(W=(np.zeros(9), {}))

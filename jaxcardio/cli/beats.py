@@ -2,8 +2,8 @@
 
 import argparse
 import csv
+import re
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from .. import plot
 from ..biomarkers import ActionPotentials, action_potentials
 from ..files.writing import put, write_csv, write_hdf5
-from ..simulation.trace import FORMAT, Trace
+from ..simulation.recordings import read_recording
+from ..simulation.trace import Trace
 from .common import checked_figure, checked_output, save_figure
 from .text import text_table
 
@@ -38,7 +39,7 @@ def run(given: argparse.Namespace) -> int:
     file = Path(given.file)
     out = checked_output(given.out or f"{file.stem}-beats.csv", (".csv", ".h5", ".hdf5"), inputs=[file])
     checked_figure(given, out, [file])
-    trace = read(file, given.group, given.dataset)
+    trace = read(file, given)
     options = {k: getattr(given, k) for k in ("smoothing", "ead_rise", "min_amplitude")}
     beats = action_potentials(trace, **{k: v for k, v in options.items() if v is not None})
     time_unit = "t.u." if trace.cell is not None and trace.cell.units[trace.cell.potential] == "1" else "ms"
@@ -49,76 +50,33 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def read(file: Path, group: str = "", dataset: str = "V") -> Trace:
-    """A saved trace, or a recording in one of the stated layouts; what it is not is a ValueError."""
-    if not file.is_file():
-        raise ValueError(f"FILE = {file}: no such file")
-    if file.suffix.lower() == ".csv":
-        return _read_csv(file)
+def read(file: Path, given: argparse.Namespace) -> Trace:
+    """A saved trace, or a recording in any file that `read_recording` knows; what was inferred is said."""
     try:
-        with h5py.File(file, "r") as f:
-            if f.attrs.get("format") != FORMAT:
-                return _read_recording(f, file, group, dataset)
-    except OSError as error:
-        raise ValueError(f"FILE = {file}: not a whole HDF5 file ({error}); allowed: HDF5 or CSV (.csv)") from None
-    return Trace.load(file)
-
-
-def _read_csv(file: Path) -> Trace:
-    with file.open(newline="") as f:
-        header, *rows = [row for row in csv.reader(f) if row] or [[]]
-    if len(header) < 2 or header[0].strip() != "t_ms":
-        raise ValueError(f"FILE = {file}: header {','.join(header)!r}; allowed: t_ms,V_mV[,...]")
-    for number, row in enumerate(rows, 2):
-        if len(row) != len(header):
-            raise ValueError(
-                f"FILE = {file}, row {number}: {len(row)} values; allowed: {len(header)}, as in the header"
-            )
-    try:
-        values = np.array(rows, float)
-    except ValueError as error:
-        raise ValueError(f"FILE = {file}: {error}; allowed: numbers (ms and mV)") from None
-    if len(values) < 3:
-        raise ValueError(f"FILE = {file}: {len(values)} samples; allowed: >= 3")
-    V = values[:, 1:].T
-    return _recording(file, values[:, 0], V[0] if len(V) == 1 else V)
-
-
-def _read_recording(f: h5py.File, file: Path, group: str, dataset: str) -> Trace:
-    if group and group not in f:
-        raise ValueError(f"--group = {group!r}: not in {file}; it has: {', '.join(f)}")
-    place = f[group] if group else f
-    found = place.get(dataset) if isinstance(place, h5py.Group) else None
-    if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "fiu":
-        raise ValueError(
-            f"FILE = {file}: neither a jaxcardio trace nor a recording (no dataset of numbers "
-            f"{group + '/' if group else ''}{dataset}; see --help for the layouts)"
+        trace = read_recording(
+            file,
+            channel=given.channel,
+            group=given.group,
+            dataset=given.dataset,
+            time_unit=given.time_unit,
+            potential_unit=given.potential_unit,
+            sampling_rate=given.sampling_rate,
         )
-    V = np.asarray(found[()]) * _scale(file, dataset, found, {"mV": 1.0, "V": 1000.0})
-    clock = place.get("t")  # pyright: ignore[reportAttributeAccessIssue]
-    if isinstance(clock, h5py.Dataset):
-        return _recording(file, np.asarray(clock[()]) * _scale(file, "t", clock, {"ms": 1.0, "s": 1000.0}), V)
-    rates: Any = (x.attrs["sampling_rate_Hz"] for x in (found, place, f) if "sampling_rate_Hz" in x.attrs)
-    rate = float(next(rates, np.nan))
-    if not rate > 0:
-        raise ValueError(f"FILE = {file}: no dataset t, and attribute sampling_rate_Hz = {rate} Hz; allowed: > 0")
-    return _recording(file, np.arange(V.shape[-1]) * (1000.0 / rate), V)
-
-
-def _scale(file: Path, name: str, data: h5py.Dataset, known: dict[str, float]) -> float:
-    """What turns the dataset into ms or mV; without the attribute it already is."""
-    unit = data.attrs.get("unit", next(iter(known)))
-    unit = unit.decode() if isinstance(unit, bytes) else str(unit)
-    if unit not in known:
-        raise ValueError(f"FILE = {file}: {name} has unit = {unit!r}; allowed: {' or '.join(known)}")
-    return known[unit]
-
-
-def _recording(file: Path, ts: np.ndarray, V: np.ndarray) -> Trace:
-    try:
-        return Trace.from_samples(ts, V)
     except ValueError as error:
-        raise ValueError(f"FILE = {file}: {error}") from None
+        raise ValueError(_as_typed(str(error))) from None
+    for note in trace.notes:
+        print(f"{file.name}: {note}")
+    return trace
+
+
+def _as_typed(message: str) -> str:
+    """A message of the library with the arguments' names on the command line."""
+    message = re.sub(r"^path = ", "FILE = ", message)
+    return re.sub(
+        r"\b(channel|group|dataset|time_unit|potential_unit|sampling_rate) ?=",
+        lambda found: "--" + found[0].replace("_", "-"),
+        message,
+    )
 
 
 def _columns(beats: ActionPotentials) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:

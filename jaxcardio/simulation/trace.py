@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from ..arguments import is_real, is_traced, refusal
 from ..cell import AbstractCell, driven_state
 from ..files.hdf5 import read_hdf5
+from ..files.plausible import potential_problem, time_problem
 from ..files.reading import FLOATS, WHOLE, Dataset, Group
 from ..files.records import is_standard, model_name, rebuilt, static_fields, versions
 from ..files.writing import put, write_hdf5
@@ -68,6 +69,7 @@ class Trace(eqx.Module):
         steps: steps taken, shape () or (n_cells,).
         cell, protocol: what was run; None for a recording.
         solver: name and settings, as text.
+        notes: of a recording, what was inferred or left out when it was read; not kept in files.
     """
 
     ts: Float[Numbers, " time"]
@@ -78,6 +80,7 @@ class Trace(eqx.Module):
     cell: AbstractCell | None
     protocol: AbstractProtocol | None
     solver: str = eqx.field(static=True)
+    notes: tuple[str, ...] = eqx.field(static=True, default=())
 
     @property
     def V(self) -> Float[Numbers, "*population time"]:
@@ -167,8 +170,13 @@ class Trace(eqx.Module):
         return read_hdf5(path, FORMAT, FORMAT_VERSION, lambda file: _read(file, cell))
 
     @staticmethod
-    def from_samples(ts, V) -> "Trace":
-        """A recording for biomarkers and plots: times (time,) in ms, potentials (time,) or (n, time) in mV."""
+    def from_samples(ts, V, *, notes: tuple[str, ...] = ()) -> "Trace":
+        """A recording for biomarkers and plots: times (time,) in ms, potentials (time,) or (n, time) in mV.
+
+        A missing sample is NaN, or masked. ValueError: shapes, times that do not ascend, values that cannot be in ms
+        and mV.
+        """
+        V = np.ma.filled(V.astype(np.float64), np.nan) if isinstance(V, np.ma.MaskedArray) else V
         for name, unit, x in (("ts", "ms", ts), ("V", "mV", V)):
             if not is_real(np.asarray(x)):
                 raise refusal(name, x, unit, "numbers")
@@ -179,8 +187,11 @@ class Trace(eqx.Module):
             )
         if not np.isfinite(ts).all() or not (np.diff(ts) > 0).all():
             raise ValueError("ts: expected finite, strictly ascending times in ms")
+        for problem in (potential_problem(V), time_problem(ts, V)):
+            if problem:
+                raise ValueError(problem)
         zeros = np.zeros(V.shape[:-1], int)
-        return Trace(ts, Recording(V), zeros, None, zeros, None, None, "recording")
+        return Trace(ts, Recording(V), zeros, None, zeros, None, None, "recording", notes)
 
 
 def _currents_along_time(cell: AbstractCell, ys):

@@ -1,0 +1,220 @@
+"""Recordings of potentials in the files that people have: tables of text, HDF5, ABF, ATF, WFDB.
+
+What a file is, its content tells, not its name.
+"""
+
+import contextlib
+import logging
+import os
+import stat
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .columns import describe
+from .csv_tables import Table, read_table
+from .reading import open_hdf5, reason_of
+from .signals import Options, Samples, Signal, Signals, check_options, to_samples
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+EXTRA = "pip install 'jaxcardio[recordings]'"
+PACKED = 64
+"""A WFDB file may ask for so many times the samples that its bytes would hold, for it may be compressed."""
+
+
+def read_samples(path: str | Path, options: Options) -> Samples:
+    """Times in ms and potentials in mV of any recording; every error is a ValueError of one line with the path."""
+    check_options(options)
+    try:
+        return to_samples(_signals(Path(path), options), options, f"path = {path}")
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"path = {path}: {reason_of(error)}") from None
+    except Exception as error:  # of neo, wfdb and numpy, on what is no whole file
+        raise ValueError(f"path = {path}: cannot be read as a recording ({reason_of(error)})") from None
+
+
+def is_hdf5(path: str | Path) -> bool:
+    """Whether the file begins as HDF5 does (it may do so at 0, 512, 1024, ... bytes)."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        place = 0
+        while place < 1 << 16:
+            file.seek(place)
+            if file.read(len(HDF5)) == HDF5:
+                return True
+            place = max(512, 2 * place)
+    return False
+
+
+def _signals(path: Path, options: Options) -> Signals:
+    record = _wfdb_record(path)
+    if record is not None:
+        return _read_wfdb(record)
+    if not path.exists():
+        raise ValueError(f"path = {path}: no such file")
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError(f"path = {path}: not a regular file; allowed: a file of a recording")
+    if is_hdf5(path):
+        return _read_hdf5(path, options)
+    with open(path, "rb") as file:
+        begins = file.read(4)
+    if begins in (b"ABF ", b"ABF2"):
+        return _read_abf(path)
+    try:
+        return _of_table(read_table(path), path, options)
+    except ValueError as error:
+        if path.suffix.lower() in (".h5", ".hdf5"):
+            raise ValueError(
+                f"path = {path}: not a whole HDF5 file, and as a table of text: {_without(error, path)}"
+            ) from None
+        raise
+
+
+def _without(error: ValueError, path: Path) -> str:
+    return str(error).removeprefix(f"path = {path}").lstrip(":, ")
+
+
+def _of_table(table: Table, path: Path, options: Options) -> Signals:
+    """Which column is the time, and which are signals."""
+    count = table.values.shape[1]
+    names = table.names or [""] * count
+    units: list[str | None] = [u or None for u in table.units] if table.units else [None] * count
+    columns = [describe(n, u) for n, u in zip(names, units, strict=True)]
+    shown = [n or f"column {k + 1}" for k, n in enumerate(names)]
+    ascends = bool(len(table.values) > 1 and (np.diff(table.values[:, 0]) > 0).all())
+    clocks = [k for k, c in enumerate(columns) if c.kind == "time"]
+    named, rate = table.names is not None, options.sampling_rate
+    notes: tuple[str, ...] = ()
+    if not clocks and count > 1 and (columns[0].kind == "unknown" or not named) and (ascends or not rate):
+        clocks = [0]
+        notes = (f"{shown[0]!r} is taken for the time" if named else "no header: the first column is the time",)
+    if not clocks and rate is None:
+        raise ValueError(
+            f"path = {path}: header {','.join(names)[:60]!r} has no times; allowed: t_ms,V_mV[,...], or sampling_rate= "
+            "in Hz"
+        )
+    clock = clocks[0] if clocks else None
+    for k in clocks[1:]:
+        if not np.array_equal(table.values[:, k], table.values[:, clocks[0]], equal_nan=True):
+            raise ValueError(
+                f"path = {path}: columns {shown[clocks[0]]!r} and {shown[k]!r} are different times; allowed: one column"
+            )
+    counters = [k for k, c in enumerate(columns) if c.kind == "counter" and named]
+    signals = [
+        Signal(shown[k] if named else "" if count == 2 else shown[k], columns[k].unit, table.values[:, k])
+        for k in range(count)
+        if k not in clocks and k not in counters
+    ]
+    times = None if clock is None else table.values[:, clock]
+    unit = None if clock is None else columns[clock].unit
+    return Signals(times, unit, None, signals, lambda k: f"row {table.lines[k]}", True, notes)
+
+
+def _read_hdf5(path: Path, options: Options) -> Signals:
+    """Datasets `t` and `V` of the file or of a group, or `V` with the attribute sampling_rate_Hz."""
+    with open_hdf5(path) as file:
+        if options.group and options.group not in file:
+            raise ValueError(f"group = {options.group!r}: not in {path}; it has: {', '.join(file.names())}")
+        place = file.group(options.group)
+        name = str(options.channel) if isinstance(options.channel, str) else options.dataset
+        if name not in place.datasets():
+            raise ValueError(
+                f"neither a jaxcardio trace nor a recording (no dataset of numbers "
+                f"{options.group + '/' if options.group else ''}{name}; it has: {', '.join(place.datasets())})"
+            )
+        found = place.dataset(name)
+        if len(found.shape) not in (1, 2):
+            raise ValueError(f"{name}: shape {found.shape}; allowed: (time,) or (n, time)")
+        clock = next((place.dataset(x) for x in ("t", "time", "ts") if x in place and x != name), None)
+        rates = (x.number("sampling_rate_Hz") for x in (found, place, file) if x.has_attribute("sampling_rate_Hz"))
+        rate = next(rates, np.nan) if clock is None else None
+        if rate is not None and not rate > 0 and options.sampling_rate is None:
+            raise ValueError(f"no dataset t, and attribute sampling_rate_Hz = {rate} Hz; allowed: > 0")
+        if clock is not None and clock.shape != found.shape[-1:]:
+            raise ValueError(
+                f"t and {name}: expected shapes (time,) and (time,) or (n, time), got {clock.shape} and {found.shape}"
+            )
+        values = found.numbers()
+        signal = Signal(name, _unit(found) or None, values)
+        times, unit = (None, None) if clock is None else (clock.numbers(), _unit(clock))
+    return Signals(times, unit, rate, [signal], lambda k: f"sample {k}", True)
+
+
+def _unit(element: Any) -> str | None:
+    for attribute in ("unit", "units"):
+        if element.has_attribute(attribute):
+            return element.text(attribute)
+    return None
+
+
+def _read_abf(path: Path) -> Signals:
+    """Axon binary files, versions 1 and 2, by way of neo."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the packages that neo imports
+            from neo.rawio import AxonRawIO
+    except ImportError:
+        raise ValueError(f"path = {path}: an ABF file, which takes neo to read ({EXTRA})") from None
+    logging.getLogger("neo").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reader: Any = AxonRawIO(filename=str(path))
+        reader.parse_header()
+        channels = reader.header["signal_channels"]
+        sweeps = reader.segment_count(0)
+        rate = float(reader.get_signal_sampling_rate(0))
+        raw = [
+            reader.rescale_signal_raw_to_float(reader.get_analogsignal_chunk(0, s, stream_index=0), "float64", 0)
+            for s in range(sweeps)
+        ]
+    length = max(len(x) for x in raw)
+    values = np.full((len(channels), sweeps, length), np.nan)
+    for s, x in enumerate(raw):
+        values[:, s, : len(x)] = x.T
+    signals = [
+        Signal(str(c["name"]), str(c["units"]).strip() or None, v[0] if sweeps == 1 else v)
+        for c, v in zip(channels, values, strict=True)
+    ]
+    return Signals(None, None, rate, signals, lambda k: f"sample {k}", False)
+
+
+def _wfdb_record(path: Path) -> Path | None:
+    """The header of the WFDB record that is meant: `x.hea`, its `x.dat`, or its name `x`."""
+    if path.suffix == ".hea" and path.is_file():
+        return path
+    header = path.with_suffix(".hea") if path.suffix == ".dat" else path.with_name(f"{path.name}.hea")
+    if (path.suffix == ".dat" or not path.exists()) and header.is_file():
+        return header
+    return None
+
+
+def _read_wfdb(header: Path) -> Signals:
+    """A WFDB record whose signals lie beside its header."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import wfdb
+    except ImportError:
+        raise ValueError(f"path = {header}: a WFDB record, which takes wfdb to read ({EXTRA})") from None
+    name = str(header.with_suffix("").resolve())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        about: Any = wfdb.rdheader(name)
+        files = set(about.file_name or [])
+        if not files or any(os.path.basename(x) != x or "://" in x for x in files):
+            raise ValueError(f"path = {header}: signals in {sorted(files)}; allowed: files beside the header")
+        size = sum(os.path.getsize(header.parent / x) for x in files)
+        if about.sig_len is not None and about.sig_len * about.n_sig > PACKED * size + 1024:
+            raise ValueError(
+                f"path = {header}: {about.sig_len} samples of {about.n_sig} signals in {size} bytes; allowed: as many "
+                "as are there"
+            )
+        record: Any = wfdb.rdrecord(name)
+    signals = [
+        Signal(str(n), str(u).strip() or None, v)
+        for n, u, v in zip(record.sig_name, record.units, record.p_signal.T, strict=True)
+    ]
+    return Signals(None, None, float(record.fs), signals, lambda k: f"sample {k}", False)
