@@ -35,7 +35,8 @@ def describe(name: str, unit: str | None = None) -> Column:
     if known is None:
         return Column(name, named, None)
     quantity = "current" if known.quantity == "current density" else known.quantity
-    if named in ("command", "counter") or (quantity == "time" and named == "current"):  # I_s is a current
+    if named in ("command", "counter", "time", "potential") or (quantity == "time" and named == "current"):
+        # A time in mV is refused where it is converted; I_s is a current.
         return Column(name, named, unit)
     return Column(name, quantity, unit)
 

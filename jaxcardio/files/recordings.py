@@ -104,7 +104,7 @@ def _of_table(table: Table, path: Path, options: Options) -> Signals:
             )
     counters = [k for k, c in enumerate(columns) if c.kind == "counter" and named]
     signals = [
-        Signal(shown[k] if named else "" if count == 2 else shown[k], columns[k].unit, table.values[:, k])
+        Signal(shown[k], columns[k].unit, table.values[:, k])
         for k in range(count)
         if k not in clocks and k not in counters
     ]

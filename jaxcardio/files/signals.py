@@ -78,6 +78,8 @@ def check_options(options: Options) -> None:
 def to_samples(found: Signals, options: Options, where: str) -> Samples:
     """The recording in ms and mV. ValueError, beginning with `where`: what cannot be one, or could be two things."""
     notes = list(found.notes)
+    if found.time_unit is not None and options.time_unit is None:
+        unit_factor(where, "time", found.time_unit, "time")
     chosen, how = _choose(found, options, where, notes)
     length = chosen[0].values.shape[-1]
     if length < 3:
