@@ -1,9 +1,7 @@
-"""Tables of text in the dialects that people have: the same recording comes out of each, or a line says what is wrong."""
+"""Tables of text in the dialects that people have: each is the same recording, or a line says what is wrong."""
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import jaxcardio as jc
 

@@ -1,7 +1,6 @@
 """The verb `biomarkers`."""
 
 import argparse
-import csv
 import re
 from pathlib import Path
 

@@ -40,7 +40,7 @@ ADAPTIVE = ("kvaerno3", "kvaerno5", "tsit5")
 def run(given: argparse.Namespace) -> int:
     model = find_model(given.model)
     usual = USUAL[model.__name__]
-    out = checked_output(given.out or f"{model.__name__}.h5", (".h5", ".hdf5"), inputs=[given.protocol])
+    out = checked_output(given.out or f"{model.__name__}.h5", (".h5", ".hdf5", ".csv"), inputs=[given.protocol])
     checked_figure(given, out, [given.protocol])
     cell = make_cell(model, given)
     if (given.drug is None) != (given.dose is None):

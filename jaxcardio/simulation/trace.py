@@ -5,7 +5,8 @@ import copyreg
 import enum
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -16,7 +17,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..arguments import is_real, is_traced, refusal
-from ..cell import AbstractCell, driven_state
+from ..cell import AbstractCell, driven_state, unknown_name
+from ..files.csv_writing import Quantity, write_columns
 from ..files.hdf5 import read_hdf5
 from ..files.plausible import potential_problem, time_problem
 from ..files.reading import FLOATS, WHOLE, Dataset, Group
@@ -134,8 +136,19 @@ class Trace(eqx.Module):
         codes = np.atleast_1d(np.asarray(self.status))
         return {int(i): MESSAGES[Status(int(codes[i]))] for i in np.flatnonzero(codes)}
 
-    def save(self, path) -> None:
-        """Writes times, states, units, parameters, protocol, solver and versions as HDF5, whole or not at all."""
+    def save(self, path, *, outputs: Sequence[str] | None = None) -> None:
+        """Writes times, states, units, parameters, protocol, solver and versions as HDF5, whole or not at all.
+
+        A name that ends in .csv makes a table of text instead: times, the potential and no more, or the states and
+        currents called `outputs` in its place, each with its unit in the header (t_ms,V_mV), and a column for each
+        cell of a population (V_mV_0,V_mV_1). Cell, protocol, status and solver are not in it; `read_recording` reads
+        its potentials again.
+        """
+        if Path(path).suffix.lower() == ".csv":
+            write_columns(path, self._quantities(outputs))
+            return
+        if outputs is not None:
+            raise refusal("outputs", outputs, "", "only with a path that ends in .csv; HDF5 holds all that was saved")
 
         def write(file: h5py.File) -> None:
             file.attrs.update(
@@ -159,6 +172,19 @@ class Trace(eqx.Module):
                 put(file, f"parameters/{name}", p.value, p.unit).attrs["doc"] = p.doc
 
         write_hdf5(path, write)
+
+    def _quantities(self, outputs: Sequence[str] | None) -> list[Quantity]:
+        """Times, and what is asked for, (time,) or (n_cells, time)."""
+        potential, units = ("V", {"V": "mV"}) if self.cell is None else (self.cell.potential, self.cell.units)
+        found = dict(_items(self.ys))
+        names = [potential] if outputs is None else [outputs] if isinstance(outputs, str) else list(outputs)
+        if self.cell is not None and not set(names) <= set(found):
+            found |= self.currents()._asdict()
+        for name in names:
+            if name not in found:
+                raise ValueError(unknown_name("output", name, found, "this trace"))
+        time = Quantity("t", "tu" if units[potential] == "1" else "ms", np.asarray(self.ts))
+        return [time, *(Quantity(name, units[name], np.asarray(found[name])) for name in names)]
 
     @staticmethod
     def load(path, cell: AbstractCell | None = None) -> "Trace":

@@ -1,4 +1,4 @@
-"""Run one cell: HDF5 with every state, a table of its beats, a figure.
+"""Run one cell: HDF5 with every state (or, with --out NAME.csv, times and potentials), a table of its beats, a figure.
 
 Times are in ms (in the model's time unit, t.u., for the Aliev-Panfilov models), potentials in mV, currents in pA/pF,
 outward positive, so a depolarising pulse is negative.
@@ -6,6 +6,7 @@ outward positive, so a depolarising pulse is negative.
 Examples:
   jaxcardio simulate TenTusscher2004 --variant epi --t1 10000 --set g_Kr=0.05
   jaxcardio simulate kernik --drug E-4031 --dose 7 --t1 12000 --out blocked.h5
+  jaxcardio simulate kernik --out beats.csv
   jaxcardio simulate skibsbye --solver rush-larsen-2 --paced-grid --period 500
 """
 
