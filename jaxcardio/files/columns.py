@@ -35,7 +35,7 @@ def describe(name: str, unit: str | None = None) -> Column:
     if known is None:
         return Column(name, named, None)
     quantity = "current" if known.quantity == "current density" else known.quantity
-    if named in ("command", "counter", "time", "potential") or (quantity == "time" and named == "current"):
+    if named in ("command", "time", "potential") or (quantity == "time" and named == "current"):
         # A time in mV is refused where it is converted; I_s is a current.
         return Column(name, named, unit)
     return Column(name, quantity, unit)
@@ -54,7 +54,8 @@ def _split(name: str) -> tuple[str, str | None]:
             known = find_unit(unit)
             if known and text[:k].strip() and (known.quantity != "another quantity" or len(unit) > 1):  # cell_1, x_K
                 return text[:k], unit
-    return ("", name) if find_unit(name) and name.lower() not in _TIMES | _POTENTIALS else (name, None)
+    is_unit = find_unit(name) and (len(name) > 1 or name in ("s", "A"))  # t and V are names
+    return ("", name) if is_unit else (name, None)
 
 
 def _kind_of(label: str) -> str:

@@ -4,7 +4,6 @@ What a file is, its content tells, not its name.
 """
 
 import contextlib
-import logging
 import os
 import stat
 import warnings
@@ -158,7 +157,6 @@ def _read_abf(path: Path) -> Signals:
             from neo.rawio import AxonRawIO
     except ImportError:
         raise ValueError(f"path = {path}: an ABF file, which takes neo to read ({EXTRA})") from None
-    logging.getLogger("neo").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         reader: Any = AxonRawIO(filename=str(path))

@@ -84,6 +84,10 @@ def to_samples(found: Signals, options: Options, where: str) -> Samples:
     length = chosen[0].values.shape[-1]
     if length < 3:
         raise ValueError(f"{where}: {length} samples; allowed: >= 3")
+    if chosen[0].values.size == 0:
+        raise ValueError(
+            f"{where}: {chosen[0].name or 'V'} has shape {chosen[0].values.shape}; allowed: one cell or more"
+        )
     V = _potentials(chosen, how, options, where, notes)
     _check_values(V, chosen, found, where)
     ts = _times(found, V, options, where, notes)
@@ -92,7 +96,7 @@ def to_samples(found: Signals, options: Options, where: str) -> Samples:
             raise ValueError(f"{where}: {problem}")
     missing = int(np.isnan(V).sum())
     if missing:
-        notes.append(f"{missing} samples are missing")
+        notes.append("1 sample is missing" if missing == 1 else f"{missing} samples are missing")
     return Samples(ts, V, tuple(notes))
 
 
@@ -110,7 +114,7 @@ def _choose(found: Signals, options: Options, where: str, notes: list[str]) -> t
     else:
         chosen = [k for k, c in enumerate(columns) if c.kind == "potential"]
         chosen = chosen or [k for k, c in enumerate(columns) if c.kind == "unknown"]
-        left = [found.signals[k].name for k in range(len(columns)) if k not in chosen]
+        left = [found.signals[k] for k in range(len(columns)) if k not in chosen]
         if not chosen:
             raise ValueError(
                 f"{where}: no potential among {_listed(found.signals)}; allowed: one in {COMMON['potential']}"
@@ -119,7 +123,7 @@ def _choose(found: Signals, options: Options, where: str, notes: list[str]) -> t
             names = _listed([found.signals[k] for k in chosen])
             raise ValueError(f"{where}: {len(chosen)} potentials, {names}; allowed: one of them (give channel=)")
         if left:
-            notes.append(f"left out: {_listed([Signal(x, None, np.empty(0)) for x in left])} (no potential)")
+            notes.append(f"left out: {_listed(left)} (no potential)")
     return [found.signals[k] for k in chosen], [columns[k] for k in chosen]
 
 
@@ -139,7 +143,7 @@ def _channel(signals: Sequence[Signal], channel: str | int, where: str) -> int:
 
 
 def _listed(signals: Sequence[Signal]) -> str:
-    shown = [s.name if s.unit is None or s.unit in s.name else f"{s.name} ({s.unit})" for s in signals[:8]]
+    shown = [s.name if s.unit is None or describe(s.name).unit else f"{s.name} ({s.unit})" for s in signals[:8]]
     return ", ".join(repr(x[:40]) for x in shown) + (f" and {len(signals) - 8} more" if len(signals) > 8 else "")
 
 
