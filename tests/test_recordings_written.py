@@ -42,7 +42,7 @@ def test_states_and_currents_that_are_asked_for(trace, tmp_path):
     again = jc.read_recording(path)
     assert np.array_equal(again.V, trace.V)
     assert "left out: 'Ca_i_mM', 'm', 'I_Kr_pA_per_pF'" in again.notes[0]
-    with pytest.raises(ValueError, match="'I_Kx'.*did you mean I_K"):
+    with pytest.raises(ValueError, match=r"'I_Kx'.*did you mean I_K"):
         trace.save(path, outputs=["I_Kx"])
     with pytest.raises(ValueError, match=r"outputs = .*; allowed: only with a path that ends in .csv"):
         trace.save(tmp_path / "run.h5", outputs=["V"])
