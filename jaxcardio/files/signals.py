@@ -90,10 +90,11 @@ def to_samples(found: Signals, options: Options, where: str) -> Samples:
         )
     V = _potentials(chosen, how, options, where, notes)
     _check_values(V, chosen, found, where)
+    if problem := potential_problem(V):
+        raise ValueError(f"{where}: {problem}")
     ts = _times(found, V, options, where, notes)
-    for problem in (potential_problem(V), time_problem(ts, V)):
-        if problem:
-            raise ValueError(f"{where}: {problem}")
+    if problem := time_problem(ts, V):
+        raise ValueError(f"{where}: {problem}")
     missing = int(np.isnan(V).sum())
     if missing:
         notes.append("1 sample is missing" if missing == 1 else f"{missing} samples are missing")
