@@ -199,7 +199,7 @@ def test_check(capsys, monkeypatch):
         (["simulate", "kernik", "--drug", "E-4031"], ["--dose = None nM", "give both or neither"]),
         (["simulate", "kernik", "--drug", "E-4031", "--dose", "-1"], ["concentration = -1.0 nM", "finite and >= 0 nM"]),
         (["simulate", "alievpanfilov1996", "--drug", "E-4031", "--dose", "1"], ["E-4031 blocks I_Kr", "has only"]),
-        (["simulate", "kernik", "--out", "x.csv"], ["--out = x.csv", ".h5"]),
+        (["simulate", "kernik", "--out", "x.txt"], ["--out = x.txt", ".h5"]),
         (["simulate", "kernik", "--out", "nowhere/x.h5"], ["--out = nowhere/x.h5", "no folder"]),
         (["simulate", "kernik", "--protocol", "no.json"], ["no.json"]),
         (["drug", "E-4032"], ["'E-4032'", "did you mean E-4031"]),

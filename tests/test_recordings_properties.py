@@ -144,7 +144,7 @@ def test_every_unit_is_found_in_every_style(unit):
         assert found.quantity == quantity
     if quantity != "current":
         assert unit_factor("file", name, unit, quantity) == factor
-        with pytest.raises(ValueError, match="^file: x has unit = .*; allowed: "):
+        with pytest.raises(ValueError, match=r"^file: x has unit = .*; allowed: "):
             unit_factor("file", "x", unit, "potential" if quantity == "time" else "time")
 
 
@@ -202,25 +202,23 @@ def test_no_bytes_do_harm(tmp_path, content, name):
 
 
 def refuses(path):
-    start = time.process_time()
+    start, said = time.process_time(), None
     try:
         trace = jc.read_recording(path)
-    except ValueError as error:
-        assert str(path) in str(error)
-        assert "\n" not in str(error)
-        assert len(str(error)) < 1000
-    else:
         assert np.isfinite(trace.ts).all()
         assert not np.isinf(trace.V).any()
-    finally:
-        path.unlink()
+    except ValueError as error:
+        said = str(error)
+    path.unlink()
+    assert said is None or (str(path) in said and "\n" not in said and len(said) < 1000), said
     assert time.process_time() - start < 5
 
 
 @MANY
 @given(recordings(), dialects(), st.integers(0, 10**9), st.sampled_from(["cut", "flip", "insert", "double"]))
 def test_damaged_tables_are_read_or_refused_in_one_line(tmp_path, recording, dialect, place, how):
-    content = written(*recording, dialect)
+    ts, V = recording
+    content = written(ts, V, dialect)
     k = place % len(content)
     content = {
         "cut": content[:k],

@@ -128,7 +128,7 @@ def test_a_sampling_rate_is_in_place_of_times(tmp_path):
         assert np.allclose(trace.ts, ts)
         assert np.allclose(trace.V, V)
     rounded = write(tmp_path, "t_ms,V_mV\n" + rows(np.floor(TS)))
-    with pytest.raises(ValueError, match=r"row 3: t = 0 ms after 0; allowed: strictly ascending.*sampling_rate="):
+    with pytest.raises(ValueError, match=r"row 3: t = 0 ms after 0; allowed: strictly ascending.*sampling_rate,"):
         jc.read_recording(rounded)
     assert np.allclose(jc.read_recording(rounded, sampling_rate=2000.0).ts, ts)
     with pytest.raises(ValueError, match="sampling_rate = 1000 Hz"):
@@ -144,12 +144,12 @@ REFUSED = {
     "an unknown unit": ("t_ms,V (furlong)\n" + PLAIN, "'furlong'; allowed: mV, V, uV"),
     "an unknown unit of time": ("t (fortnights),V_mV\n" + PLAIN, "'fortnights'; allowed: ms, s"),
     "a current alone": ("t_ms,I_pA\n" + PLAIN, "no potential among 'I_pA'"),
-    "could be V or mV": ("t_ms,V\n" + rows(TS, V / 100), "without a unit.*V_mV, or potential_unit="),
+    "could be V or mV": ("t_ms,V\n" + rows(TS, V / 100), "without a unit.*V_mV, or potential_unit"),
     "could be s or ms": (
         "t,V_mV\n" + rows(np.arange(500) * 0.01, -80 + 0.1 * np.sin(np.arange(500))),
-        "times without a unit.*t_ms, or time_unit=",
+        "times without a unit.*t_ms, or time_unit",
     ),
-    "no times": ("V1_mV,V2_mV\n" + rows(V, V), "has no times.*sampling_rate="),
+    "no times": ("V1_mV,V2_mV\n" + rows(V, V), "has no times.*sampling_rate,"),
     "text in a cell": ("t_ms,V_mV\n0,1\n1,x\n2,1\n", "row 3, column 2: 'x'; allowed: numbers"),
     "infinite": ("t_ms,V_mV\n0,1\n1,inf\n2,1\n", "row 3.*V_mV = inf; allowed: finite"),
     "a stand-in for a missing number": ("t_ms,V_mV\n" + PLAIN.replace("\n5,", "\n5,-1e20,"), "row 12: 3 values"),

@@ -70,12 +70,8 @@ def read(file: Path, given: argparse.Namespace) -> Trace:
 
 def _as_typed(message: str) -> str:
     """A message of the library with the arguments' names on the command line."""
-    message = re.sub(r"^path = ", "FILE = ", message)
-    return re.sub(
-        r"\b(channel|group|dataset|time_unit|potential_unit|sampling_rate) ?=",
-        lambda found: "--" + found[0].replace("_", "-"),
-        message,
-    )
+    options = r"\b(time_unit|potential_unit|sampling_rate)\b|\b(channel|group|dataset)(?= =)|(?<=give )channel"
+    return re.sub(options, lambda found: f"--{found[0].replace('_', '-')}", re.sub(r"^path = ", "FILE = ", message))
 
 
 def _columns(beats: ActionPotentials) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:

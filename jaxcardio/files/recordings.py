@@ -50,14 +50,18 @@ def is_hdf5(path: str | Path) -> bool:
 
 def _signals(path: Path, options: Options) -> Signals:
     record = _wfdb_record(path)
+    if record is None and not path.exists():
+        raise ValueError(f"path = {path}: no such file")
+    if record is None and not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError(f"path = {path}: not a regular file; allowed: a file of a recording")
+    if record is None and is_hdf5(path):
+        return _read_hdf5(path, options)
+    if options.group or options.dataset != "V":
+        raise ValueError(
+            f"path = {path}: no HDF5 file, and has no group {options.group!r} or dataset {options.dataset!r}"
+        )
     if record is not None:
         return _read_wfdb(record)
-    if not path.exists():
-        raise ValueError(f"path = {path}: no such file")
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError(f"path = {path}: not a regular file; allowed: a file of a recording")
-    if is_hdf5(path):
-        return _read_hdf5(path, options)
     with open(path, "rb") as file:
         begins = file.read(4)
     if begins in (b"ABF ", b"ABF2"):
@@ -92,7 +96,7 @@ def _of_table(table: Table, path: Path, options: Options) -> Signals:
         notes = (f"{shown[0]!r} is taken for the time" if named else "no header: the first column is the time",)
     if not clocks and rate is None:
         raise ValueError(
-            f"path = {path}: header {','.join(names)[:60]!r} has no times; allowed: t_ms,V_mV[,...], or sampling_rate= "
+            f"path = {path}: header {','.join(names)[:60]!r} has no times; allowed: t_ms,V_mV[,...], or sampling_rate, "
             "in Hz"
         )
     clock = clocks[0] if clocks else None
@@ -181,12 +185,10 @@ def _read_abf(path: Path) -> Signals:
 
 def _wfdb_record(path: Path) -> Path | None:
     """The header of the WFDB record that is meant: `x.hea`, its `x.dat`, or its name `x`."""
-    if path.suffix == ".hea" and path.is_file():
-        return path
-    header = path.with_suffix(".hea") if path.suffix == ".dat" else path.with_name(f"{path.name}.hea")
-    if (path.suffix == ".dat" or not path.exists()) and header.is_file():
-        return header
-    return None
+    if path.suffix not in (".hea", ".dat") and path.exists():
+        return None
+    header = path.parent / f"{path.stem if path.suffix in ('.hea', '.dat') else path.name}.hea"
+    return header if header.is_file() else None
 
 
 def _read_wfdb(header: Path) -> Signals:

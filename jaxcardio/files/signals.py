@@ -8,7 +8,7 @@ import numpy as np
 from ..arguments import check, refusal
 from .columns import Column, describe
 from .plausible import beyond, infer_potential_unit, infer_time_unit, potential_problem, time_problem
-from .units import COMMON, unit_factor
+from .units import COMMON, find_unit, unit_factor
 
 
 class Signal(NamedTuple):
@@ -63,10 +63,9 @@ class Options(NamedTuple):
 def check_options(options: Options) -> None:
     for name, quantity in (("time_unit", "time"), ("potential_unit", "potential")):
         unit = getattr(options, name)
-        if unit is not None and not isinstance(unit, str):
+        known = find_unit(unit) if isinstance(unit, str) else None
+        if unit is not None and (known is None or known.quantity != quantity):
             raise refusal(name, unit, "", COMMON[quantity])
-        if unit is not None:
-            unit_factor(name, "the argument", unit, quantity)
     channel = options.channel
     if isinstance(channel, bool) or not isinstance(channel, str | int | np.integer | None):
         raise refusal("channel", channel, "", "a name or a number from 0")
@@ -122,7 +121,7 @@ def _choose(found: Signals, options: Options, where: str, notes: list[str]) -> t
             )
         if not found.are_sweeps and len(chosen) > 1:
             names = _listed([found.signals[k] for k in chosen])
-            raise ValueError(f"{where}: {len(chosen)} potentials, {names}; allowed: one of them (give channel=)")
+            raise ValueError(f"{where}: {len(chosen)} potentials, {names}; allowed: one of them (give channel)")
         if left:
             notes.append(f"left out: {_listed(left)} (no potential)")
     return [found.signals[k] for k in chosen], [columns[k] for k in chosen]
@@ -156,7 +155,7 @@ def _potentials(chosen: list[Signal], how: list[Column], options: Options, where
         unit, said = infer_potential_unit(np.stack(unknown) if len(unknown) > 1 else unknown[0])
         if unit is None:
             raise ValueError(
-                f"{where}: V from {said} without a unit; allowed: a header such as V_mV, or potential_unit= "
+                f"{where}: V from {said} without a unit; allowed: a header such as V_mV, or potential_unit "
                 f"({COMMON['potential']})"
             )
         notes.append(f"V is in {unit} (inferred from values from {said})")
@@ -213,7 +212,7 @@ def _times(found: Signals, V: np.ndarray, options: Options, where: str, notes: l
     back = np.flatnonzero(np.diff(times) <= 0)
     if back.size:
         k = int(back[0]) + 1
-        rounded = " (are they rounded? then give sampling_rate= in Hz)" if times[k] == times[k - 1] else ""
+        rounded = " (are they rounded? then give sampling_rate, in Hz)" if times[k] == times[k - 1] else ""
         raise ValueError(
             f"{where}, {found.place(k)}: t = {times[k]:.10g} {unit or 'ms'} after {times[k - 1]:.10g}; allowed: "
             f"strictly ascending times{rounded}"
@@ -222,7 +221,7 @@ def _times(found: Signals, V: np.ndarray, options: Options, where: str, notes: l
         unit, said = infer_time_unit(times, V)
         if unit is None:
             raise ValueError(
-                f"{where}: times without a unit, {said}; allowed: a header such as t_ms, or time_unit= "
+                f"{where}: times without a unit, {said}; allowed: a header such as t_ms, or time_unit "
                 f"({COMMON['time']})"
             )
         notes.append(f"time is in {unit} (inferred: {said})")
