@@ -9,7 +9,7 @@ import numpy as np
 LARGEST = 300.0
 """mV. Artefacts in fewer than 1 % of the samples may be larger."""
 SMALLEST = 0.3
-"""mV: potentials that vary and are all smaller are in V."""
+"""mV: potentials that are all smaller are in V. Those that are all 0 are 0 in any unit."""
 CLEARLY = 5.0
 """Without a unit, the largest potential must be at least so many mV to be taken for mV."""
 AMPLIFIER = 1e4
@@ -45,7 +45,7 @@ def potential_problem(V: np.ndarray) -> str | None:
     largest = max(abs(low), abs(high))
     if largest > LARGEST:
         return f"V from {low:.4g} to {high:.4g} mV; allowed: -{LARGEST:g} to {LARGEST:g} mV (is it in another unit?)"
-    if 0 < largest < SMALLEST and low < high:
+    if 0 < largest < SMALLEST:
         return f"V from {low:.4g} to {high:.4g} mV; allowed: more than {SMALLEST:g} mV at its largest (is it in V?)"
     return None
 
