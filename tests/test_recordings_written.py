@@ -51,7 +51,7 @@ def test_states_and_currents_that_are_asked_for(trace, tmp_path):
 
 def test_a_population_has_a_column_for_each_cell(tmp_path):
     ts = np.arange(0.0, 50.0, 0.1)
-    V = np.float32(-80 + np.random.default_rng(0).normal(size=(3, ts.size)))
+    V = np.random.default_rng(0).normal(-80.0, 1.0, (3, ts.size)).astype(np.float32)
     V[1, 100:] = np.nan
     path = tmp_path / "cells.csv"
     jc.Trace.from_samples(ts, V).save(path)

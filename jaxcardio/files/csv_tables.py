@@ -10,7 +10,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,20 +34,28 @@ _NAMES = {"\t": "tabs", ";": "semicolons", ",": "commas", " ": "spaces"}
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$|[+-]?inf(inity)?$", re.IGNORECASE)
 
 
-class Table(NamedTuple):
-    """What is in the file.
+class Layout(NamedTuple):
+    """What the first lines of a file say.
 
     Attributes:
         names: of the columns, as in the header, or None where there is none.
         units: of the columns, where there is a row of units.
-        values: (rows, columns), NaN where a number is missing.
-        lines: number of the line of each row, counted from 1.
+        width: number of columns.
     """
 
     names: list[str] | None
     units: list[str] | None
+    width: int
+    dialect: "_Dialect"
+    encoding: str
+    first: int
+
+
+class Piece(NamedTuple):
+    """Some rows: values (rows, columns), NaN where a number is missing, and the line of each, counted from 1."""
+
     values: np.ndarray
-    lines: np.ndarray
+    lines: Sequence[int] | np.ndarray
 
 
 class _Dialect(NamedTuple):
@@ -57,8 +65,8 @@ class _Dialect(NamedTuple):
     width: int
 
 
-def read_table(path: str | Path) -> Table:
-    """The table in a text file; what is wrong with it is a ValueError of one line with file, row and column."""
+def look_at(path: str | Path) -> Layout:
+    """How the table in a text file is laid out; what is no table is a ValueError of one line."""
     size, most = os.path.getsize(path), min(LARGEST_FILE, _memory() / 8)
     if size > most:
         raise ValueError(f"path = {path}: {size:.3g} bytes of text; allowed on this machine: <= {most:.3g} bytes")
@@ -67,17 +75,19 @@ def read_table(path: str | Path) -> Table:
     encoding = encoding_of(path, head)
     lines = _first_lines(head, encoding, whole=len(head) == size)
     dialect, first = _dialect(path, lines)
-    names, units, width = _header(path, lines, dialect, first)
-    dialect = dialect._replace(width=width)
-    pieces, numbers = [], []
-    with open(path, encoding=encoding, errors="replace", newline=None) as file:
-        for _ in range(first):
+    names, units, width = _header(lines, dialect, first)
+    return Layout(names, units, width, dialect._replace(width=width), encoding, first)
+
+
+def read_pieces(path: str | Path, layout: Layout) -> Iterator[Piece]:
+    """The rows of the table; what is wrong with one is a ValueError of one line with file, row and column."""
+    dialect = layout.dialect
+    with open(path, encoding=layout.encoding, errors="replace", newline=None) as file:
+        for _ in range(layout.first):
             file.readline(LONGEST_LINE)
-        for start, text in _pieces(path, file, first + 1):
-            values, lines_of, dialect = _parse(path, text, start, dialect, named=names is not None)
-            pieces.append(values)
-            numbers.append(lines_of)
-    return Table(names, units, np.concatenate(pieces), np.concatenate(numbers))
+        for start, text in _pieces(path, file, layout.first + 1):
+            values, lines, dialect = _parse(path, text, start, dialect, named=layout.names is not None)
+            yield Piece(values, lines)
 
 
 def _memory() -> float:
@@ -220,9 +230,7 @@ def _is_units(cells: list[str]) -> bool:
     return bool(known) and None not in known
 
 
-def _header(
-    path: str | Path, lines: list[str], dialect: _Dialect, first: int
-) -> tuple[list[str] | None, list[str] | None, int]:
+def _header(lines: list[str], dialect: _Dialect, first: int) -> tuple[list[str] | None, list[str] | None, int]:
     """Names, units and number of the columns: the nearest line above the numbers that has as many cells as they."""
     above = [k for k in range(first - 1, -1, -1) if lines[k].strip()]
     names = units = None
@@ -266,19 +274,15 @@ def _pieces(path: str | Path, file: io.TextIOBase, number: int) -> Iterator[tupl
 
 def _parse(
     path: str | Path, text: str, start: int, dialect: _Dialect, named: bool
-) -> tuple[np.ndarray, np.ndarray, _Dialect]:
-    """Numbers of a piece, (rows, columns), and the line of each row."""
+) -> tuple[np.ndarray, Sequence[int] | np.ndarray, _Dialect]:
+    """Numbers of a piece, (rows, columns), the line of each row, and the dialect with what is now known of it."""
     separator, decimal, width = dialect
     if separator != "," and not decimal:
-        decimal = "," if "," in text else "." if "." in text else ""
-        dialect = dialect._replace(decimal=decimal)
-    plain = text
-    if separator != "," and decimal == "," and "." not in text:
-        plain = text.replace(",", ".")
-    if decimal != "," or plain is not text:
-        values = _plain(plain, separator, width)
+        dialect = dialect._replace(decimal="," if "," in text else "." if "." in text else "")
+    for plain, its_separator in _plainer(text, dialect):
+        values = _plain(plain, its_separator, width)
         if values is not None:
-            return values, np.arange(start, start + len(values)), dialect
+            return values, range(start, start + len(values)), dialect
     rows, numbers = [], []
     for number, line in enumerate(text.split("\n"), start):
         if not line.strip() or line.lstrip().startswith(COMMENTS):
@@ -289,6 +293,25 @@ def _parse(
         rows.append(_row(path, number, cells, dialect, named))
         numbers.append(number)
     return np.array(rows, float).reshape(len(rows), width), np.array(numbers, int), dialect
+
+
+def _plainer(text: str, dialect: _Dialect) -> Iterator[tuple[str, str]]:
+    """The piece, and its separator, with a decimal point, then also without separators at ends and with nan in gaps."""
+    separator, decimal, width = dialect
+    if decimal == ",":
+        if "." in text or (separator == "," and ";" in text):
+            return
+        if separator == ",":
+            text, separator = text.replace('","', ";").replace('"', ""), ";"
+        text = text.replace(",", ".")
+    yield text, separator
+    if separator == " " or '"' in text:
+        return
+    if len(text.split("\n", 1)[0].split(separator)) == width + 1:
+        text = text.replace(f"{separator}\n", "\n")
+    for _ in range(2):
+        text = text.replace(2 * separator, f"{separator}nan{separator}")
+    yield text.replace(f"{separator}\n", f"{separator}nan\n"), separator
 
 
 def _plain(text: str, separator: str, width: int) -> np.ndarray | None:

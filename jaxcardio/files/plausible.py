@@ -12,6 +12,8 @@ SMALLEST = 0.3
 """mV: potentials that are all smaller are in V. Those that are all 0 are 0 in any unit."""
 CLEARLY = 5.0
 """Without a unit, the largest potential must be at least so many mV to be taken for mV."""
+COUNTS = 2**15
+"""Without a unit, numbers up to this may be those of a digitiser."""
 AMPLIFIER = 1e4
 """mV: no amplifier gives more; a number beyond it stands for a missing sample."""
 FASTEST, SLOWEST = 10.0, 60_000.0
@@ -69,7 +71,7 @@ def infer_potential_unit(V: np.ndarray) -> tuple[str | None, str]:
         return "mV", said
     if CLEARLY / 1e3 <= largest <= LARGEST / 1e3:
         return "V", said
-    if CLEARLY * 1e3 <= largest <= LARGEST * 1e3:
+    if COUNTS < largest <= LARGEST * 1e3:
         return "uV", said
     return None, said
 

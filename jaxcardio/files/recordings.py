@@ -7,13 +7,14 @@ import contextlib
 import os
 import stat
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .columns import describe
-from .csv_tables import Table, read_table
+from .csv_tables import Layout, look_at, read_pieces
 from .reading import open_hdf5, reason_of
 from .signals import Options, Samples, Signal, Signals, check_options, to_samples
 
@@ -67,7 +68,7 @@ def _signals(path: Path, options: Options) -> Signals:
     if begins in (b"ABF ", b"ABF2"):
         return _read_abf(path)
     try:
-        return _of_table(read_table(path), path, options)
+        return _read_table(path, options)
     except ValueError as error:
         if path.suffix.lower() in (".h5", ".hdf5"):
             raise ValueError(
@@ -80,40 +81,60 @@ def _without(error: ValueError, path: Path) -> str:
     return str(error).removeprefix(f"path = {path}").lstrip(":, ")
 
 
-def _of_table(table: Table, path: Path, options: Options) -> Signals:
-    """Which column is the time, and which are signals."""
-    count = table.values.shape[1]
-    names = table.names or [""] * count
-    units: list[str | None] = [u or None for u in table.units] if table.units else [None] * count
+def _read_table(path: Path, options: Options) -> Signals:
+    """A table of text: which column is the time, and which are signals."""
+    layout, rate = look_at(path), options.sampling_rate
+    named, count = layout.names is not None, layout.width
+    names = layout.names or [""] * count
+    units: list[str | None] = [u or None for u in layout.units] if layout.units else [None] * count
     columns = [describe(n, u) for n, u in zip(names, units, strict=True)]
     shown = [n or f"column {k + 1}" for k, n in enumerate(names)]
-    ascends = bool(len(table.values) > 1 and (np.diff(table.values[:, 0]) > 0).all())
     clocks = [k for k, c in enumerate(columns) if c.kind == "time"]
-    named, rate = table.names is not None, options.sampling_rate
-    notes: tuple[str, ...] = ()
-    if not clocks and count > 1 and (columns[0].kind == "unknown" or not named) and (ascends or not rate):
-        clocks = [0]
-        notes = (f"{shown[0]!r} is taken for the time" if named else "no header: the first column is the time",)
-    if not clocks and rate is None:
+    guessed = not clocks and count > 1 and (columns[0].kind == "unknown" or not named)
+    if not clocks and not guessed and rate is None:
         raise ValueError(
             f"path = {path}: header {','.join(names)[:60]!r} has no times; allowed: t_ms,V_mV[,...], or sampling_rate, "
             "in Hz"
         )
-    clock = clocks[0] if clocks else None
+    clocks = [0] if guessed else clocks
+    values, lines = _rows(path, layout, clocks[0] if clocks and rate is None else None)
+    notes: tuple[str, ...] = ()
+    if guessed and rate is not None and not (np.diff(values[:, 0]) > 0).all():
+        clocks = []  # all the columns are sweeps
+    elif guessed:
+        notes = (f"{shown[0]!r} is taken for the time" if named else "no header: the first column is the time",)
     for k in clocks[1:]:
-        if not np.array_equal(table.values[:, k], table.values[:, clocks[0]], equal_nan=True):
+        if not np.array_equal(values[:, k], values[:, clocks[0]], equal_nan=True):
             raise ValueError(
                 f"path = {path}: columns {shown[clocks[0]]!r} and {shown[k]!r} are different times; allowed: one column"
             )
     counters = [k for k, c in enumerate(columns) if c.kind == "counter" and named]
     signals = [
-        Signal(shown[k], columns[k].unit, table.values[:, k])
-        for k in range(count)
-        if k not in clocks and k not in counters
+        Signal(shown[k], columns[k].unit, values[:, k]) for k in range(count) if k not in clocks and k not in counters
     ]
-    times = None if clock is None else table.values[:, clock]
-    unit = None if clock is None else columns[clock].unit
-    return Signals(times, unit, None, signals, lambda k: f"row {table.lines[k]}", True, notes)
+    times, unit = (values[:, clocks[0]], columns[clocks[0]].unit) if clocks else (None, None)
+    return Signals(times, unit, None, signals, lambda k: f"row {lines(k)}", True, notes)
+
+
+def _rows(path: Path, layout: Layout, clock: int | None) -> tuple[np.ndarray, Callable[[int], int]]:
+    """All rows, (rows, columns), and what gives the line of each; no more than it takes to see times that go back."""
+    pieces, lines = [], []
+    for values, its in read_pieces(path, layout):
+        pieces.append(values)
+        lines.append(its)
+        if clock is not None and not (np.diff(values[:, clock]) > 0).all():
+            break
+    ends = np.cumsum([len(x) for x in pieces])
+    table = np.empty((ends[-1], layout.width))
+    for end in ends:  # each is let go as it is copied
+        piece = pieces.pop(0)
+        table[end - len(piece) : end] = piece
+
+    def line(k: int) -> int:
+        which = int(np.searchsorted(ends, k, side="right"))
+        return int(lines[which][k - (ends[which - 1] if which else 0)])
+
+    return table, line
 
 
 def _read_hdf5(path: Path, options: Options) -> Signals:

@@ -113,7 +113,8 @@ def _choose(found: Signals, options: Options, where: str, notes: list[str]) -> t
             )
     else:
         chosen = [k for k, c in enumerate(columns) if c.kind == "potential"]
-        chosen = chosen or [k for k, c in enumerate(columns) if c.kind == "unknown"]
+        for kind in ("unknown", "command"):
+            chosen = chosen or [k for k, c in enumerate(columns) if c.kind == kind]
         left = [found.signals[k] for k in range(len(columns)) if k not in chosen]
         if not chosen:
             raise ValueError(
