@@ -3,6 +3,7 @@
 import argparse
 import re
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -38,7 +39,8 @@ def run(given: argparse.Namespace) -> int:
     file = Path(given.file)
     out = checked_output(given.out or f"{file.stem}-beats.csv", (".csv", ".h5", ".hdf5"), inputs=[file])
     checked_figure(given, out, [file])
-    trace = read(file, given)
+    said = {k: getattr(given, k) for k in ("channel", "time_unit", "potential_unit", "sampling_rate")}
+    trace = read(file, given.group, given.dataset, **said)
     options = {k: getattr(given, k) for k in ("smoothing", "ead_rise", "min_amplitude")}
     beats = action_potentials(trace, **{k: v for k, v in options.items() if v is not None})
     time_unit = "t.u." if trace.cell is not None and trace.cell.units[trace.cell.potential] == "1" else "ms"
@@ -49,18 +51,10 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def read(file: Path, given: argparse.Namespace) -> Trace:
+def read(file: Path, group: str = "", dataset: str = "V", **options: Any) -> Trace:
     """A saved trace, or a recording in any file that `read_recording` knows; what was inferred is said."""
     try:
-        trace = read_recording(
-            file,
-            channel=given.channel,
-            group=given.group,
-            dataset=given.dataset,
-            time_unit=given.time_unit,
-            potential_unit=given.potential_unit,
-            sampling_rate=given.sampling_rate,
-        )
+        trace = read_recording(file, group=group, dataset=dataset, **options)
     except ValueError as error:
         raise ValueError(_as_typed(str(error))) from None
     for note in trace.notes:

@@ -33,7 +33,7 @@ MANY = 1_000_000
 def _bulk(V: np.ndarray) -> tuple[float, float]:
     """Lowest and highest potential without the 0.5 % at either end; (0, 0) of no finite number."""
     flat = np.ravel(V)
-    flat = flat[:: max(1, flat.size // MANY)]
+    flat = flat[:: max(1, flat.size // MANY)].astype(np.float64)
     flat = flat[np.isfinite(flat)]
     if flat.size == 0:
         return 0.0, 0.0
@@ -78,7 +78,7 @@ def infer_potential_unit(V: np.ndarray) -> tuple[str | None, str]:
 
 def _cycle(ts: np.ndarray, V: np.ndarray) -> tuple[float, float] | None:
     """The shortest and the longest that the usual cycle in V (T,) can be; None where nothing is seen to beat."""
-    ts, V = ts[:MANY], V[:MANY]
+    ts, V = ts[:MANY], V[:MANY].astype(np.float64)
     seen = np.isfinite(V)
     ts, V = ts[seen], V[seen]
     if V.size < SAMPLES:
