@@ -144,6 +144,17 @@ def test_abf_in_other_units_and_of_two_potentials(write, tmp_path):
         jc.read_recording(path)
 
 
+@pytest.mark.parametrize(("write", "at"), [(write_abf1, 96), (write_abf2, 76 + 16 * 15 + 8), (write_abf2, 76 + 16 + 8)])
+def test_an_abf_that_claims_too_much_is_one_line(write, at, tmp_path):
+    path = tmp_path / "cell.abf"
+    write(path, SCALES, [[V, I]] * 2)
+    content = bytearray(path.read_bytes())
+    for count in (2**31 - 1, 2**20, -1):
+        struct.pack_into("<i", content, at, count)
+        path.write_bytes(content + bytes(2**20))
+        assert "sweeps, tags or channels; allowed: 0 to" in refused_in_one_line(path) or count == -1
+
+
 @pytest.mark.parametrize("write", [write_abf1, write_abf2])
 @pytest.mark.parametrize("left", [4, 100, 2000, 5000, 9000])
 def test_a_cut_abf_is_one_line(write, left, tmp_path):
@@ -199,6 +210,8 @@ def test_a_header_that_lies_is_one_line(tmp_path):
         good.replace("mV", "furlong"),
         good.replace(" 16", " 999"),
         "cell 1 0 5000\n",
+        "cell 1000000000 1000 0\n",
+        good.replace("cell 1 ", "cell 99999999999 "),
         "\n",
         "cell/2 1 1000 5000\na 2500\nb 2500\n",
     ):

@@ -6,6 +6,7 @@ What a file is, its content tells, not its name.
 import contextlib
 import os
 import stat
+import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,10 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 EXTRA = "pip install 'jaxcardio[recordings]'"
 PACKED = 64
 """A WFDB file may ask for so many times the samples that its bytes would hold, for it may be compressed."""
+MOST_ENTRIES = 20_000
+"""Sweeps, tags and channels of an ABF file, signals of a WFDB record."""
+LONGEST_HEADER = 1 << 20
+"""Bytes of a WFDB header."""
 
 
 def read_samples(path: str | Path, options: Options) -> Samples:
@@ -182,6 +187,7 @@ def _read_abf(path: Path) -> Signals:
             from neo.rawio import AxonRawIO
     except ImportError:
         raise ValueError(f"path = {path}: an ABF file, which takes neo to read ({EXTRA})") from None
+    _check_abf(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         reader: Any = AxonRawIO(filename=str(path))
@@ -193,7 +199,9 @@ def _read_abf(path: Path) -> Signals:
             reader.rescale_signal_raw_to_float(reader.get_analogsignal_chunk(0, s, stream_index=0), "float64", 0)
             for s in range(sweeps)
         ]
-    length = max(len(x) for x in raw)
+    length, most = max(len(x) for x in raw), PACKED * (sum(len(x) for x in raw) + 1024)
+    if sweeps * length > most:
+        raise ValueError(f"path = {path}: {sweeps} sweeps, the longest of {length} samples; allowed: of like lengths")
     values = np.full((len(channels), sweeps, length), np.nan)
     for s, x in enumerate(raw):
         values[:, s, : len(x)] = x.T
@@ -204,12 +212,44 @@ def _read_abf(path: Path) -> Signals:
     return Signals(None, None, rate, signals, lambda k: f"sample {k}", False)
 
 
+def _check_abf(path: Path) -> None:
+    """That the header asks for no more sweeps, tags and channels than a recording has: neo would make room for them."""
+    with open(path, "rb") as file:
+        header = file.read(512)
+    if len(header) < 512:
+        raise ValueError(f"path = {path}: an ABF file of {len(header)} bytes; allowed: a whole one")
+    if header.startswith(b"ABF2"):
+        entries = [
+            struct.unpack_from("<q", header, 76 + 16 * k + 8)[0] for k in range(18) if k != 10
+        ]  # 10: the samples
+    else:
+        entries = [*struct.unpack_from("<i", header, 48), *struct.unpack_from("<i", header, 96)]
+    if not all(0 <= n <= MOST_ENTRIES for n in entries):
+        raise ValueError(
+            f"path = {path}: an ABF file whose header lists {max(entries, key=abs)} sweeps, tags or channels; allowed: "
+            f"0 to {MOST_ENTRIES}"
+        )
+
+
 def _wfdb_record(path: Path) -> Path | None:
     """The header of the WFDB record that is meant: `x.hea`, its `x.dat`, or its name `x`."""
     if path.suffix not in (".hea", ".dat") and path.exists():
         return None
     header = path.parent / f"{path.stem if path.suffix in ('.hea', '.dat') else path.name}.hea"
     return header if header.is_file() else None
+
+
+def _check_header(header: Path) -> None:
+    """That a WFDB header is of a size, and of a number of signals, that wfdb can be let loose on."""
+    if header.stat().st_size > LONGEST_HEADER:
+        raise ValueError(f"path = {header}: {header.stat().st_size} bytes; allowed: a header of <= {LONGEST_HEADER}")
+    lines = [x.split() for x in header.read_text(errors="replace").splitlines() if x.strip() and x[0] != "#"]
+    count = lines[0][1] if lines and len(lines[0]) > 1 else ""
+    if not count.isdecimal() or int(count) != len(lines) - 1 or "/" in lines[0][0]:
+        raise ValueError(
+            f"path = {header}: {' '.join(lines[0])[:60] if lines else 'nothing'!r}, then {len(lines) - 1} lines; allowed: "
+            "NAME SIGNALS RATE SAMPLES, then a line for each signal (a record of one segment)"
+        )
 
 
 def _read_wfdb(header: Path) -> Signals:
@@ -223,6 +263,7 @@ def _read_wfdb(header: Path) -> Signals:
     name = str(header.with_suffix("").resolve())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        _check_header(header)
         about: Any = wfdb.rdheader(name)
         files = set(about.file_name or [])
         if not files or any(os.path.basename(x) != x or "://" in x for x in files):
