@@ -246,9 +246,10 @@ def _check_header(header: Path) -> None:
     lines = [x.split() for x in header.read_text(errors="replace").splitlines() if x.strip() and x[0] != "#"]
     count = lines[0][1] if lines and len(lines[0]) > 1 else ""
     if not count.isdecimal() or int(count) != len(lines) - 1 or "/" in lines[0][0]:
+        begins = " ".join(lines[0])[:60] if lines else ""
         raise ValueError(
-            f"path = {header}: {' '.join(lines[0])[:60] if lines else 'nothing'!r}, then {len(lines) - 1} lines; allowed: "
-            "NAME SIGNALS RATE SAMPLES, then a line for each signal (a record of one segment)"
+            f"path = {header}: {begins!r}, then {max(len(lines) - 1, 0)} lines; allowed: NAME SIGNALS RATE SAMPLES, then "
+            "a line for each signal (a record of one segment)"
         )
 
 
