@@ -248,8 +248,8 @@ def _check_header(header: Path) -> None:
     if not count.isdecimal() or int(count) != len(lines) - 1 or "/" in lines[0][0]:
         begins = " ".join(lines[0])[:60] if lines else ""
         raise ValueError(
-            f"path = {header}: {begins!r}, then {max(len(lines) - 1, 0)} lines; allowed: NAME SIGNALS RATE SAMPLES, then "
-            "a line for each signal (a record of one segment)"
+            f"path = {header}: {begins!r}, then {max(len(lines) - 1, 0)} lines; allowed: NAME SIGNALS RATE SAMPLES, "
+            "then a line for each signal (a record of one segment)"
         )
 
 
