@@ -159,14 +159,13 @@ class Group(_Element):
         return found
 
     def __contains__(self, path: str) -> bool:
-        """Whether there is something of this name, a link or not."""
-        *above, name = _parts(path)
-        group = self
-        for part in above:
-            if part not in group._found or not isinstance(group._open(part), Group):
+        """Whether there is a group or dataset of this name or path. ValueError: a link that leads elsewhere."""
+        found = self
+        for part in _parts(path):
+            if not isinstance(found, Group) or part not in found._found:
                 return False
-            group = group.group(part)
-        return name in group._found
+            found = found._open(part)
+        return True
 
     def groups(self) -> list[str]:
         return [name for name in self.names() if isinstance(self._open(name), Group)]
@@ -186,10 +185,11 @@ class Group(_Element):
 
     def dataset(self, path: str) -> "Dataset":
         """The dataset of this name or path, not read yet. ValueError: there is none, or its data lie elsewhere."""
-        *above, name = _parts(path)
-        found = self.group("/".join(above))._open(name)
+        above, _, name = path.strip("/").rpartition("/")
+        group = self.group(above)
+        found = group._open(name) if name else group
         if not isinstance(found, Dataset):
-            raise ValueError(f"{found.name} is a group; allowed: a dataset")
+            raise ValueError(f"{found.name or 'the root'} is a group; allowed: a dataset")
         return found
 
     def numbers(self, path: str, shape: tuple[int | None, ...] | None = None, kinds: str = NUMBERS) -> np.ndarray:
@@ -323,14 +323,20 @@ def open_hdf5(path: str | os.PathLike, what: str | None = None, version: int | N
         version: its attribute `format_version`.
     """
     with errors_named(path, what):
-        about = os.stat(path)
-        if not stat.S_ISREG(about.st_mode):
-            raise ValueError(f"path = {path}: not a regular file")
+        size = check_regular(path)
         with h5py.File(path, "r") as file:
-            root = Group(file, "", Budget(about.st_size))
+            root = Group(file, "", Budget(size))
             if what is not None:
                 _check_format(root, what, version)
             yield root
+
+
+def check_regular(path: str | os.PathLike) -> int:
+    """The size of a regular file (bytes). ValueError: it is a folder, a device or a pipe."""
+    about = os.stat(path)
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError(f"path = {path}: is a folder, a device or a pipe; allowed: a file")
+    return about.st_size
 
 
 @contextlib.contextmanager
@@ -396,16 +402,16 @@ def _check_format(root: Group, what: str, version: int | None) -> None:
 def _attribute(found: h5py.h5a.AttrID) -> str | bool | int | float:
     """One text, truth value or real number."""
     kind = found.get_type()
-    if found.get_space().get_simple_extent_type() == h5py.h5s.NULL or found.shape != ():
-        raise ValueError(f"shape {found.shape}; allowed: one value")
+    if found.get_space().get_select_npoints() != 1:
+        raise ValueError(f"{found.get_space().get_select_npoints()} values; allowed: one")
     if kind.get_class() != h5py.h5t.STRING:
         dtype = _dtype(kind)
-        value = np.empty((), dtype)
+        value = np.empty(found.shape, dtype)
         found.read(value, mtype=h5py.h5t.py_create(dtype))
         return value.item()
     if kind.get_size() > LONGEST_TEXT:
         raise ValueError(f"a text of {kind.get_size()} bytes; allowed: {LONGEST_TEXT}")
-    value = np.empty((), found.dtype)
+    value = np.empty(found.shape, found.dtype)
     found.read(value)
     raw = value.item()
     if len(raw) > LONGEST_TEXT:
