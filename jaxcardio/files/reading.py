@@ -27,14 +27,16 @@ from ..arguments import LONGEST
 from ..json_text import parse_object
 
 SMALLEST_BUDGET = 64 << 20
-"""Bytes of numbers that any file may ask for."""
+"""Bytes of numbers (each reckoned as at least `NUMBER`) and text that any file may ask for."""
+NUMBER = 8
+"""Bytes: what is done with numbers is done in float64."""
 EXPANSION = 20
 """A larger file may ask for so many times its own size: no recording is compressed further."""
 CHUNK_COST = 1024
 """A chunk is reckoned as at least so many bytes: finding it takes as long as reading them."""
 MOST_NAMES = 10_000
 """Of one group."""
-MOST_OBJECTS = 100_000
+MOST_OBJECTS = 30_000
 """Opened in one file."""
 DEEPEST = 32
 """Groups within groups."""
@@ -101,8 +103,8 @@ class _Element:
         """One text, number or truth value; anything else, or a missing one, is a ValueError."""
         with _at(self._of(name)):
             if name not in self._found.attrs:
-                raise ValueError(f"no attribute {name}")
-            return _attribute(h5py.h5a.open(self._found.id, name.encode()))
+                raise ValueError("missing")
+            return _attribute(h5py.h5a.open(self._found.id, name.encode()), self._budget)
 
     def text(self, name: str) -> str:
         """An attribute that is a text."""
@@ -197,12 +199,17 @@ class Group(_Element):
         return self.dataset(path).numbers(shape, kinds)
 
     def walk(self) -> Iterator["Group"]:
-        """This group and every one within it."""
-        yield self
-        if self.name.count("/") >= DEEPEST:
-            raise ValueError(f"{self.name}: nested too deep; allowed: {DEEPEST} levels")
-        for name in self.groups():
-            yield from self.group(name).walk()
+        """This group and every one within it, each once."""
+        seen, left = set(), [self]
+        while left:
+            group = left.pop()
+            if group._found in seen:
+                continue
+            seen.add(group._found)
+            yield group
+            if group.name.count("/") >= DEEPEST:
+                raise ValueError(f"{group.name}: nested too deep; allowed: {DEEPEST} levels")
+            left += [inner for name in reversed(group.names()) if isinstance(inner := group._open(name), Group)]
 
     def _check_link(self, name: str) -> None:
         with _at(self._path(name)):
@@ -279,15 +286,15 @@ class Dataset(_Element):
         if shape is None:
             return
         if len(self.shape) != len(shape) or any(m not in (None, n) for n, m in zip(self.shape, shape, strict=True)):
-            wanted = ", ".join("any" if n is None else str(n) for n in shape)
-            raise ValueError(f"{self.name}: shape {self.shape}; allowed: ({wanted})")
+            wanted = str(tuple("any" if n is None else n for n in shape)).replace("'", "")
+            raise ValueError(f"{self.name}: shape {self.shape}; allowed: {wanted}")
 
     def _claim(self) -> str:
         return f"{self.size} numbers of {self.dtype}"
 
     def _cost(self) -> int:
         """Bytes that HDF5 goes through to read it: whole chunks, even where little of one is wanted."""
-        item, chunk = self.dtype.itemsize, self._found.chunks
+        item, chunk = max(self.dtype.itemsize, NUMBER), self._found.chunks
         if chunk is None:
             return self.size * item
         count, each = 1, item
@@ -367,15 +374,15 @@ def reason_of(error: BaseException) -> str:
     return text if len(text) <= 2 * LONGEST else f"{text[: 2 * LONGEST]}..."
 
 
-def digest_of(file: h5py.Group) -> str:
+def digest_of(file: h5py.Group, budget: Budget | None = None) -> str:
     """SHA-256 of the attributes of a file's root but for the digest itself, as hexadecimal digits."""
-    attributes = {}
+    digest = hashlib.sha256()
     for name in sorted(file.attrs):
         if name != DIGEST:
             with _at(f"attribute {name}"):
-                value = _attribute(h5py.h5a.open(file.id, name.encode()))
-                attributes[name] = [type(value).__name__, value]
-    return hashlib.sha256(json.dumps(attributes).encode()).hexdigest()
+                value = _attribute(h5py.h5a.open(file.id, name.encode()), budget)
+                digest.update(json.dumps([name, type(value).__name__, value]).encode())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager
@@ -384,7 +391,8 @@ def _at(element: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ValueError(f"{element}: {reason_of(error)}") from None
+        reason = reason_of(error)
+        raise ValueError(reason if reason.startswith(element) else f"{element}: {reason}") from None
 
 
 def _check_format(root: Group, what: str, version: int | None) -> None:
@@ -395,11 +403,11 @@ def _check_format(root: Group, what: str, version: int | None) -> None:
         raise ValueError(f"format version {root.whole('format_version')}; allowed: {version}")
     if len(root._found.attrs) > MOST_NAMES:
         raise ValueError(f"{len(root._found.attrs)} attributes; allowed: at most {MOST_NAMES}")
-    if root.has_attribute(DIGEST) and root.text(DIGEST) != digest_of(root._found):
+    if root.has_attribute(DIGEST) and root.text(DIGEST) != digest_of(root._found, root._budget):
         raise ValueError(f"its attributes are not those that were written (attribute {DIGEST}): damaged, or edited")
 
 
-def _attribute(found: h5py.h5a.AttrID) -> str | bool | int | float:
+def _attribute(found: h5py.h5a.AttrID, budget: Budget | None) -> str | bool | int | float:
     """One text, truth value or real number."""
     kind = found.get_type()
     if found.get_space().get_select_npoints() != 1:
@@ -416,6 +424,8 @@ def _attribute(found: h5py.h5a.AttrID) -> str | bool | int | float:
     raw = value.item()
     if len(raw) > LONGEST_TEXT:
         raise ValueError(f"a text of {len(raw)} bytes; allowed: {LONGEST_TEXT}")
+    if budget is not None:
+        budget.spend(len(raw), f"a text of {len(raw)} bytes")
     return raw.decode() if isinstance(raw, bytes) else raw
 
 

@@ -157,7 +157,7 @@ def _checked(
     name: str, key: str, trace, dt: float, low: float, high: float, unit: str
 ) -> Float[np.ndarray, " samples"]:
     trace = np.asarray(trace, np.float64)
-    if trace.ndim != 1:
+    if trace.ndim != 1 or not trace.size:
         raise ValueError(f"{name}: {key}: expected shape (samples,), got {trace.shape}")
     gaps = np.flatnonzero(~np.isfinite(trace))
     if gaps.size:
