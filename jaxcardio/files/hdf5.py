@@ -1,5 +1,7 @@
 """Our files of results and of networks, and saying clearly what is wrong with those that are not."""
 
+import hashlib
+import io
 import json
 import os
 from collections.abc import Callable
@@ -11,10 +13,12 @@ import jax
 import numpy as np
 
 from ..json_text import parse_object
-from .reading import Group, check_regular, open_hdf5, reason_of
+from .reading import DIGEST, Group, check_regular, open_hdf5, reason_of
 from .writing import write_leaves
 
 Read = TypeVar("Read")
+LARGEST_NETWORK = 64 << 20
+"""Bytes of a network's file."""
 LONGEST_LINE = 1 << 20
 """Bytes of the first line of a network's file."""
 
@@ -31,8 +35,11 @@ def read_hdf5(path: str | os.PathLike, what: str, version: int, read: Callable[[
 
 def write_network(path: str | Path, what: str, about: dict[str, Any], network: Any) -> None:
     """Writes a network, whole or not at all: a line of JSON, `what` it is and what is `about` it, then its leaves."""
-    header = (json.dumps({"format": what} | about) + "\n").encode()
-    write_leaves(path, network, header)
+    leaves = io.BytesIO()
+    eqx.tree_serialise_leaves(leaves, network)
+    line = {"format": what} | about
+    line |= {DIGEST: _digest(line, leaves.getvalue())}
+    write_leaves(path, network, (json.dumps(line) + "\n").encode())
 
 
 def read_network(
@@ -45,6 +52,8 @@ def read_network(
     """
     try:
         size = check_regular(path)
+        if size > LARGEST_NETWORK:
+            raise ValueError(f"{size} bytes; allowed: at most {LARGEST_NETWORK}")
         with open(path, "rb") as file:
             line = file.readline(LONGEST_LINE)
             if not line.endswith(b"\n"):
@@ -52,14 +61,18 @@ def read_network(
             about = parse_object(line, "its first line")
             if about.get("format") != what:
                 raise ValueError(f"another format, {about.get('format')!r:.100}")
+            leaves = file.read()
+            if DIGEST in about and about.pop(DIGEST) != _digest(about, leaves):
+                raise ValueError("some of its bytes have changed since it was written")
             # What the line asks for is reckoned without being made.
             asked = jax.tree.leaves(eqx.filter_eval_shape(lambda: like(about)))
             asked = sum(x.size * x.dtype.itemsize for x in asked if hasattr(x, "dtype"))
             if asked > size:
                 raise ValueError(f"its first line describes a network of {asked} bytes, in a file of {size}")
-            network = eqx.tree_deserialise_leaves(file, like(about))
-            if file.read(1):
-                raise ValueError("it goes on after the network")
+        rest = io.BytesIO(leaves)
+        network = eqx.tree_deserialise_leaves(rest, like(about))
+        if rest.read(1):
+            raise ValueError("it goes on after the network")
         numbers = (np.asarray(x) for x in jax.tree.leaves(network) if isinstance(x, float) or hasattr(x, "dtype"))
         if not all(np.isfinite(x).all() for x in numbers if x.dtype.kind == "f"):
             raise ValueError("weights that are not finite")
@@ -69,4 +82,9 @@ def read_network(
     except KeyError as error:
         raise ValueError(f"path = {path}: not a whole {what} (its first line: no {reason_of(error)})") from None
     except Exception as error:
-        raise ValueError(f"path = {path}: not a whole {what} ({reason_of(error)})") from None
+        why = reason_of(error) if error.__cause__ is None else f"{reason_of(error)}: {reason_of(error.__cause__)}"
+        raise ValueError(f"path = {path}: not a whole {what} ({why})") from None
+
+
+def _digest(line: dict[str, Any], leaves: bytes) -> str:
+    return hashlib.sha256(json.dumps(line).encode() + leaves).hexdigest()

@@ -355,8 +355,10 @@ def errors_named(path: str | os.PathLike, what: str | None = None) -> Iterator[N
     except FileNotFoundError:
         raise ValueError(f"path = {path}: no such file") from None
     except ValueError as error:
-        if str(path) in str(error):
+        if str(path) in str(error) and str(error) == reason_of(error):
             raise
+        if str(path) in str(error):
+            raise ValueError(reason_of(error)) from None
         raise ValueError(f"path = {path}: {reason_of(error)}") from None
     except Exception as error:
         raise ValueError(f"path = {path}: {whole} ({reason_of(error)})") from None
