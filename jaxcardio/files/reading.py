@@ -74,7 +74,7 @@ class Budget:
     def spend(self, cost: int, what: str) -> None:
         """ValueError: it would be too much."""
         if self.spent + cost > self.allowed:
-            before = f" after {_megabytes(self.spent)} of other data" if self.spent else ""
+            before = f" after {_megabytes(self.spent)} of other data" if self.spent >= 2**20 else ""
             raise ValueError(
                 f"{what}: {_megabytes(cost)}{before}; allowed: {_megabytes(self.allowed)} for a file of this size"
             )
