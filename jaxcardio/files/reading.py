@@ -11,8 +11,8 @@ machine's own byte order. Whatever is wrong is a ValueError of one line that nam
 """
 
 import contextlib
+import functools
 import hashlib
-import json
 import os
 import re
 import stat
@@ -25,6 +25,7 @@ import numpy as np
 
 from ..arguments import LONGEST
 from ..json_text import parse_object
+from .heaps import longest_text
 
 SMALLEST_BUDGET = 64 << 20
 """Bytes of numbers (each reckoned as at least `NUMBER`) and text that any file may ask for."""
@@ -66,10 +67,11 @@ KINDS = {
 class Budget:
     """What a file may still ask for, by the size that it has on the disk."""
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, path: str | os.PathLike | None = None):
         self.allowed = max(SMALLEST_BUDGET, EXPANSION * size)
         self.spent = 0
         self.objects = 0
+        self.path = path
 
     def spend(self, cost: int, what: str) -> None:
         """ValueError: it would be too much."""
@@ -79,6 +81,11 @@ class Budget:
                 f"{what}: {_megabytes(cost)}{before}; allowed: {_megabytes(self.allowed)} for a file of this size"
             )
         self.spent += cost
+
+    @functools.cached_property
+    def longest_text(self) -> int:
+        """Bytes of a text of variable length, at most: found out when one is first read."""
+        return 0 if self.path is None else longest_text(self.path)
 
     def open_one(self, name: str) -> None:
         self.objects += 1
@@ -332,7 +339,7 @@ def open_hdf5(path: str | os.PathLike, what: str | None = None, version: int | N
     with errors_named(path, what):
         size = check_regular(path)
         with h5py.File(path, "r") as file:
-            root = Group(file, "", Budget(size))
+            root = Group(file, "", Budget(size, path))
             if what is not None:
                 _check_format(root, what, version)
             yield root
@@ -383,7 +390,8 @@ def digest_of(file: h5py.Group, budget: Budget | None = None) -> str:
         if name != DIGEST:
             with _at(f"attribute {name}"):
                 value = _attribute(h5py.h5a.open(file.id, name.encode()), budget)
-                digest.update(json.dumps([name, type(value).__name__, value]).encode())
+                for part in (name, type(value).__name__, str(value)):
+                    digest.update(part.encode() + b"\0")
     return digest.hexdigest()
 
 
@@ -419,13 +427,14 @@ def _attribute(found: h5py.h5a.AttrID, budget: Budget | None) -> str | bool | in
         value = np.empty(found.shape, dtype)
         found.read(value, mtype=h5py.h5t.py_create(dtype))
         return value.item()
-    if kind.get_size() > LONGEST_TEXT:
-        raise ValueError(f"a text of {kind.get_size()} bytes; allowed: {LONGEST_TEXT}")
+    claimed = kind.get_size()
+    if kind.is_variable_str():
+        claimed = 0 if budget is None else budget.longest_text
+    if claimed > LONGEST_TEXT:
+        raise ValueError(f"a text of up to {claimed} bytes; allowed: {LONGEST_TEXT}")
     value = np.empty(found.shape, found.dtype)
     found.read(value)
     raw = value.item()
-    if len(raw) > LONGEST_TEXT:
-        raise ValueError(f"a text of {len(raw)} bytes; allowed: {LONGEST_TEXT}")
     if budget is not None:
         budget.spend(len(raw), f"a text of {len(raw)} bytes")
     return raw.decode() if isinstance(raw, bytes) else raw
