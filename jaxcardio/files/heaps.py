@@ -14,7 +14,7 @@ BLOCK = 4 << 20
 
 
 def longest_text(path: str | os.PathLike) -> int:
-    """No text of variable length in this file is longer, in bytes. ValueError: the file cannot be looked at."""
+    """No text of variable length in this file is longer, in bytes. ValueError: they are too damaged to be read."""
     if os.path.getsize(path) <= WHOLE:
         with open(path, "rb") as file:
             return _longest_claim(file.read())
@@ -22,13 +22,34 @@ def longest_text(path: str | os.PathLike) -> int:
 
 
 def _largest_collection(path: str | os.PathLike) -> int:
-    largest, tail = 0, b""
-    with open(path, "rb") as file:
+    largest, tail, place = 0, b"", 0
+    with open(path, "rb") as file, open(path, "rb") as again:
         while block := file.read(BLOCK):
             data = tail + block
-            largest = max(largest, *(_whole(data, k + 8) for k in _places(data)), 0)
-            tail = data[-15:]
+            for k in _places(data):
+                again.seek(place - len(tail) + k)
+                size = int.from_bytes(again.read(16)[8:], "little")
+                largest = max(largest, size)
+                if size <= WHOLE:
+                    again.seek(place - len(tail) + k)
+                    _check_collection(again.read(size))
+            place += len(block)
+            tail = data[-len(COLLECTION) + 1 :]
     return largest
+
+
+def _check_collection(data: bytes) -> None:
+    """That HDF5 comes to its end: one that is damaged in a certain way it would go through for ever."""
+    place = 16
+    while place + 16 <= len(data):
+        number, size = (
+            int.from_bytes(data[place : place + 2], "little"),
+            int.from_bytes(data[place + 8 : place + 16], "little"),
+        )
+        step = (16 + (size + 7) // 8 * 8 if number else size) % 2**64
+        if step == 0:
+            raise ValueError("the texts of the file are damaged")
+        place += step
 
 
 def _longest_claim(data: bytes) -> int:
@@ -38,6 +59,10 @@ def _longest_claim(data: bytes) -> int:
     longest = 0
     if not places.size:
         return longest
+    for place in places.tolist():
+        begins = place + base
+        size = int.from_bytes(data[begins + 8 : begins + 16], "little")
+        _check_collection(data[begins : begins + size])
     for shift in range(4, 12):
         words = np.frombuffer(data, "<u8", max(0, len(data) - shift) // 8, min(shift, len(data)))
         near = np.flatnonzero((words >= places[0]) & (words <= places[-1]))
@@ -67,9 +92,3 @@ def _places(data: bytes) -> list[int]:
         found.append(place)
         place = data.find(COLLECTION, place + 1)
     return found
-
-
-def _whole(data: bytes, place: int) -> int:
-    """8 bytes as a number; 0 where they are not all there."""
-    raw = data[place : place + 8]
-    return int.from_bytes(raw, "little") if len(raw) == 8 else 0
