@@ -13,6 +13,7 @@ machine's own byte order. Whatever is wrong is a ValueError of one line that nam
 import contextlib
 import functools
 import hashlib
+import math
 import os
 import re
 import stat
@@ -22,6 +23,7 @@ from typing import Any, NoReturn
 
 import h5py
 import numpy as np
+from h5py import h5l, h5o  # pyright: ignore[reportAttributeAccessIssue]
 
 from ..arguments import LONGEST
 from ..json_text import parse_object
@@ -201,9 +203,11 @@ class Group(_Element):
             raise ValueError(f"{found.name or 'the root'} is a group; allowed: a dataset")
         return found
 
-    def numbers(self, path: str, shape: tuple[int | None, ...] | None = None, kinds: str = NUMBERS) -> np.ndarray:
+    def numbers(
+        self, path: str, shape: tuple[int | None, ...] | None = None, kinds: str = NUMBERS, unit: str | None = None
+    ) -> np.ndarray:
         """A dataset, read; see `Dataset.numbers`."""
-        return self.dataset(path).numbers(shape, kinds)
+        return self.dataset(path).numbers(shape, kinds, unit)
 
     def walk(self) -> Iterator["Group"]:
         """This group and every one within it, each once."""
@@ -221,8 +225,8 @@ class Group(_Element):
     def _check_link(self, name: str) -> None:
         with _at(self._path(name)):
             kind = self._found.id.links.get_info(name.encode()).type
-            if kind != h5py.h5l.TYPE_HARD:
-                leads = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
+            if kind != h5l.TYPE_HARD:
+                leads = {h5l.TYPE_SOFT: "a soft link", h5l.TYPE_EXTERNAL: "a link to another file"}
                 raise ValueError(f"{leads.get(kind, 'a link of an unknown kind')}; allowed: data of this file itself")
 
     def _open(self, name: str) -> "Group | Dataset":
@@ -232,7 +236,7 @@ class Group(_Element):
                 raise ValueError("not there")
             self._budget.open_one(path)
             self._check_link(name)
-            found = h5py.h5o.open(self._found.id, name.encode())
+            found = h5o.open(self._found.id, name.encode())
             if isinstance(found, h5py.h5g.GroupID):
                 return Group(h5py.Group(found), path, self._budget)
             if isinstance(found, h5py.h5d.DatasetID):
@@ -261,16 +265,21 @@ class Dataset(_Element):
 
     @property
     def size(self) -> int:
-        return int(np.prod([int(n) for n in self.shape], dtype=object))
+        return math.prod(self.shape)
 
-    def numbers(self, shape: tuple[int | None, ...] | None = None, kinds: str = NUMBERS) -> np.ndarray:
+    def numbers(
+        self, shape: tuple[int | None, ...] | None = None, kinds: str = NUMBERS, unit: str | None = None
+    ) -> np.ndarray:
         """All of it, in the machine's byte order. ValueError: another kind or shape, too large, or damaged.
 
         Args:
             shape: what it must be; None for a length that may be any.
             kinds: what it may be: of "iufb", whole numbers, unsigned ones, floats and truth values.
+            unit: what its attribute `unit` must be, if it has one.
         """
         self._check(shape, kinds)
+        if unit is not None and (found := self.unit) not in (None, unit):
+            self._wrong("unit", found, unit)
         with _at(self.name):
             self._budget.spend(self._cost(), self._claim())
             self._check_chunks()
@@ -314,7 +323,7 @@ class Dataset(_Element):
         if h5py.h5z.FILTER_DEFLATE not in self._filters or not self.size:
             return
         # The chunk as it should be, and the checksum of one that was taken before.
-        most = self.dtype.itemsize * int(np.prod(self._found.chunks)) + 4
+        most = self.dtype.itemsize * math.prod(self._found.chunks or ()) + 4
         bit = 1 << self._filters.index(h5py.h5z.FILTER_DEFLATE)
         for k in range(self._found.id.get_num_chunks()):
             about = self._found.id.get_chunk_info(k)
@@ -434,7 +443,7 @@ def _attribute(found: h5py.h5a.AttrID, budget: Budget | None) -> str | bool | in
         raise ValueError(f"a text of up to {claimed} bytes; allowed: {LONGEST_TEXT}")
     value = np.empty(found.shape, found.dtype)
     found.read(value)
-    raw = value.item()
+    raw: Any = value.item()
     if budget is not None:
         budget.spend(len(raw), f"a text of {len(raw)} bytes")
     return raw.decode() if isinstance(raw, bytes) else raw

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from ..cell import AbstractCell
 from ..files.hdf5 import read_hdf5
-from ..files.reading import NUMBERS, TRUTH, WHOLE, Group
+from ..files.reading import FLOATS, NUMBERS, TRUTH, WHOLE, Group
 from ..files.writing import put, write_hdf5
 from ..pharmacology import Drug, Incidence, block, incidence
 from ..progress import progress_bar
@@ -258,13 +258,15 @@ def _checked_doses(doses) -> np.ndarray:
 
 
 def _read(file: Group) -> DoseResponse:
-    arrays: dict[str, Any] = {name: file.numbers(name, (None,)) for name in ("doses", "example_ts")}
+    arrays: dict[str, Any] = {
+        name: file.numbers(name, (None,), NUMBERS, _ALSO[name]) for name in ("doses", "example_ts")
+    }
     arrays |= {name: file.numbers(name, (None,), WHOLE) for name in ("cells", "reasons", "example_cells")}
     shapes = {name: x.shape for name, x in arrays.items()}
     along_time = (*shapes["doses"], *shapes["example_cells"], *shapes["example_ts"])
-    arrays["example_V"] = file.numbers("example_V", along_time)
+    arrays["example_V"] = file.numbers("example_V", along_time, FLOATS, _ALSO["example_V"])
     of_cells = (*shapes["doses"], *shapes["cells"])
-    arrays |= {name: file.numbers(name, of_cells, NUMBERS + TRUTH) for name in UNITS}
+    arrays |= {name: file.numbers(name, of_cells, NUMBERS + TRUTH, unit) for name, unit in UNITS.items()}
     for name, below in (("cells", len(arrays["reasons"])), ("example_cells", len(arrays["cells"]))):
         if not ((arrays[name] >= 0) & (arrays[name] < below)).all() or len(np.unique(arrays[name])) < len(arrays[name]):
             raise ValueError(f"{name}: allowed: from 0 to {below - 1}, each once")

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from ..arguments import is_real, is_traced, refusal
 from ..cell import AbstractCell, driven_state
 from ..files.hdf5 import read_hdf5
-from ..files.reading import FLOATS, WHOLE, Dataset, Group
+from ..files.reading import FLOATS, WHOLE, Group
 from ..files.records import is_standard, model_name, rebuilt, static_fields, versions
 from ..files.writing import put, write_hdf5
 from ..json_text import parse
@@ -253,15 +253,10 @@ def _states(
     names = found.names()
     if unknown := [name for name in names if name not in units]:
         raise ValueError(f"{group}/{unknown[0]} is not known; allowed: {', '.join(units)}")
-    if missing := [name for name in units if name not in names] if every else not names:
-        raise ValueError(f"{group}: nothing of {missing[0] if every else ', '.join(units)}")
-    return {name: _state(found.dataset(name), units[name], shape) for name in names}
-
-
-def _state(found: Dataset, unit: str, shape: tuple[int, ...]) -> np.ndarray:
-    if found.unit not in (None, unit):
-        raise ValueError(f"{found.name}: unit = {found.unit!r}; allowed: {unit}")
-    return found.numbers(shape, FLOATS)
+    missing = [name for name in units if name not in names]
+    if (every and missing) or not names:
+        raise ValueError(f"{group}: nothing of {missing[0]}")
+    return {name: found.numbers(name, shape, FLOATS, units[name]) for name in names}
 
 
 def _read_cell(file: Group) -> AbstractCell | None:
