@@ -82,7 +82,7 @@ def read_network(
     except KeyError as error:
         raise ValueError(f"path = {path}: not a whole {what} (its first line: no {reason_of(error)})") from None
     except Exception as error:
-        if str(path) in str(error):
+        if isinstance(error, ValueError) and str(path) in str(error):
             raise
         why = reason_of(error) if error.__cause__ is None else f"{reason_of(error)}: {reason_of(error.__cause__)}"
         raise ValueError(f"path = {path}: not a whole {what} ({why})") from None
