@@ -138,7 +138,8 @@ def _write_hdf5(out: Path, found: Screening, described: dict[str, Any]) -> None:
 
 def _read_hdf5(f: Group) -> Screening:
     reasons = f.numbers("reasons", (None,), WHOLE)
-    measured = {name: f.numbers(f"biomarkers/{name}", reasons.shape, NUMBERS + TRUTH) for name in UNITS}
+    kinds = NUMBERS + TRUTH
+    measured = {name: f.numbers(f"biomarkers/{name}", reasons.shape, kinds, unit) for name, unit in UNITS.items()}
     return Screening(reasons, measured, Rules.from_json(f.json("rules")), f.text("model"))
 
 

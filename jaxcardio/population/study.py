@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from ..cell import AbstractCell
 from ..files.hdf5 import read_hdf5
-from ..files.reading import NUMBERS, TRUTH, WHOLE, Group
+from ..files.reading import FLOATS, NUMBERS, TRUTH, WHOLE, Group
 from ..files.writing import put, write_hdf5
 from ..pharmacology import Drug, Incidence, block, incidence
 from ..progress import progress_bar
@@ -258,17 +258,20 @@ def _checked_doses(doses) -> np.ndarray:
 
 
 def _read(file: Group) -> DoseResponse:
-    sizes = {
-        name: (file.dataset(name).shape or (0,))[0]
-        for name in ("doses", "cells", "reasons", "example_cells", "example_ts")
+    arrays: dict[str, Any] = {
+        name: file.numbers(name, (None,), NUMBERS, _ALSO[name]) for name in ("doses", "example_ts")
     }
-    doses, k, time = sizes["doses"], sizes["example_cells"], sizes["example_ts"]
-    arrays: dict[str, Any] = {name: file.numbers(name, (n,)) for name, n in sizes.items()}
-    arrays["example_V"] = file.numbers("example_V", (doses, k, time))
-    arrays |= {name: file.numbers(name, (doses, sizes["cells"]), NUMBERS + TRUTH) for name in UNITS}
-    for name in ("reasons", "cells", "example_cells"):
-        if arrays[name].dtype.kind not in WHOLE:
-            raise ValueError(f"{name}: of {arrays[name].dtype}; allowed: whole numbers")
+    arrays |= {name: file.numbers(name, (None,), WHOLE) for name in ("cells", "reasons", "example_cells")}
+    shapes = {name: x.shape for name, x in arrays.items()}
+    along_time = (*shapes["doses"], *shapes["example_cells"], *shapes["example_ts"])
+    arrays["example_V"] = file.numbers("example_V", along_time, FLOATS, _ALSO["example_V"])
+    of_cells = (*shapes["doses"], *shapes["cells"])
+    arrays |= {name: file.numbers(name, of_cells, NUMBERS + TRUTH, unit) for name, unit in UNITS.items()}
+    for name, below in (("cells", len(arrays["reasons"])), ("example_cells", len(arrays["cells"]))):
+        if not ((arrays[name] >= 0) & (arrays[name] < below)).all() or len(np.unique(arrays[name])) < len(arrays[name]):
+            raise ValueError(f"{name}: allowed: from 0 to {below - 1}, each once")
+    _checked_doses(arrays["doses"])
+    file.json("settings")
     names: dict[str, Any] = {k: file.text(k) for k in ("drug", "model", "settings")}
     return DoseResponse(**arrays, **names)
 

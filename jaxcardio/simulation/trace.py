@@ -21,9 +21,10 @@ from ..cell import AbstractCell, driven_state, unknown_name
 from ..files.csv_writing import Quantity, write_columns
 from ..files.hdf5 import read_hdf5
 from ..files.plausible import potential_problem, time_problem
-from ..files.reading import FLOATS, WHOLE, Dataset, Group
+from ..files.reading import FLOATS, WHOLE, Group
 from ..files.records import is_standard, model_name, rebuilt, static_fields, versions
 from ..files.writing import put, write_hdf5
+from ..json_text import parse
 from ..protocols import AbstractProtocol, from_json, to_json
 from .compiled import ONCE, WIDE, compiled
 from .request import Request
@@ -160,6 +161,7 @@ class Trace(eqx.Module):
                 model="" if self.cell is None else model_name(self.cell),
                 static="{}" if self.cell is None else json.dumps(static_fields(self.cell)),
                 standard=self.cell is None or is_standard(self.cell),
+                outputs=json.dumps([name for name, _ in _items(self.ys)]),
             )
             units = {"V": "mV"} if self.cell is None else self.cell.units
             put(file, "t", self.ts, "ms")
@@ -251,6 +253,8 @@ def _read(file: Group, cell: AbstractCell | None) -> Trace:
         raise ValueError(f"parameters: of {cell.population_size()} cells, status of shape {status.shape}")
     units = {"V": "mV"} if cell is None else cell.units
     states = _states(file, "states", units, (*population, *t.shape))
+    if file.has_attribute("outputs") and sorted(parse(file.text("outputs"), "outputs")) != sorted(states):
+        raise ValueError(f"states: {', '.join(states)}; allowed: those that were saved, {file.text('outputs')}")
     if cell is None:
         ys, final = Recording(states["V"]), None
     else:
@@ -286,15 +290,10 @@ def _states(
     names = found.names()
     if unknown := [name for name in names if name not in units]:
         raise ValueError(f"{group}/{unknown[0]} is not known; allowed: {', '.join(units)}")
-    if missing := [name for name in units if name not in names] if every else not names:
-        raise ValueError(f"{group}: nothing of {missing[0] if every else ', '.join(units)}")
-    return {name: _state(found.dataset(name), units[name], shape) for name in names}
-
-
-def _state(found: Dataset, unit: str, shape: tuple[int, ...]) -> np.ndarray:
-    if found.unit not in (None, unit):
-        raise ValueError(f"{found.name}: unit = {found.unit!r}; allowed: {unit}")
-    return found.numbers(shape, FLOATS)
+    missing = [name for name in units if name not in names]
+    if (every and missing) or not names:
+        raise ValueError(f"{group}: nothing of {missing[0]}")
+    return {name: found.numbers(name, shape, FLOATS, units[name]) for name in names}
 
 
 def _read_cell(file: Group) -> AbstractCell | None:

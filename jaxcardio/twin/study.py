@@ -3,7 +3,6 @@
 The manner is that of doi 10.7554/eLife.110013, Figures 4C, 5 and 6.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,7 +14,9 @@ from jaxtyping import Float, Int
 
 from ..arguments import check, check_whole
 from ..cell import AbstractCell, astype, unknown_name
+from ..files.reading import errors_named
 from ..files.records import cell_from_json, cell_to_json
+from ..json_text import parse_object
 from ..models import KernikClancy2019
 from ..pharmacology import Drug, Incidence, block, incidence
 from ..population import DoseResponse, LogNormal, dose_response, member, sample, screen
@@ -87,13 +88,14 @@ class TwinStudy(eqx.Module):
     pooled: DoseResponse
 
     def __check_init__(self):
-        if "twins" not in self.record:
+        if not isinstance(self.record.get("twins"), list):
             raise ValueError("pooled: a dose response that `twin.study` did not make; allowed: one of a study of twins")
 
     @property
     def record(self) -> dict[str, Any]:
         """How the population was made: twins, seed, spread, parameters, temperature, dtype."""
-        return json.loads(self.pooled.settings)["record"]
+        record = parse_object(self.pooled.settings, "settings").get("record")
+        return record if isinstance(record, dict) else {}
 
     @property
     def twins(self) -> list[AbstractCell]:
@@ -161,7 +163,10 @@ class TwinStudy(eqx.Module):
     @staticmethod
     def load(path) -> "TwinStudy":
         """Reads what `save` wrote; a file truncated, foreign or of no study of twins is a ValueError."""
-        return TwinStudy(DoseResponse.load(path))
+        with errors_named(path, "study of twins"):
+            found = TwinStudy(DoseResponse.load(path))
+            assert found.twins  # each of which can be made
+            return found
 
 
 def study(

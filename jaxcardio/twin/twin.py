@@ -276,11 +276,8 @@ def _read(file: Group) -> Twin:
     sizes = {"parameters": len(names), "windows": file.dataset("times").shape[0] if file.dataset("times").shape else 0}
     arrays: dict[str, Any] = {}
     for name, unit in _ARRAYS.items():
-        found = file.dataset(name)
-        if found.unit not in (None, unit):
-            raise ValueError(f"{name}: unit = {found.unit!r}; allowed: {unit}")
         axes = str(Twin.__annotations__[name].dim_str).split()
-        arrays[name] = found.numbers(tuple(sizes[axis] for axis in axes), FLOATS)
+        arrays[name] = file.numbers(name, tuple(sizes[axis] for axis in axes), FLOATS, unit)
     return Twin(
         base=base, names=tuple(names), doubts=tuple(doubts), settings=settings,
         sigma=about["sigma"], chi2=about["chi2"], check=about["check"], **arrays,

@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from ...arguments import check
+from ...json_text import parse_object
 from ...protocols import Segments
 
 TABLE = "jaxcardio clamp table 1"
@@ -43,8 +44,8 @@ def to_operator_json(protocol: Segments, dt: float = 0.1) -> str:
 def from_operator_json(text: str) -> Segments:
     """The clamp that `to_operator_json` wrote; a ValueError says what is wrong with the text, or does not fit in it."""
     try:
-        table = json.loads(text)
-        if not isinstance(table, dict) or table.get("format") != TABLE:
+        table = parse_object(text, "table")
+        if table.get("format") != TABLE:
             raise ValueError(f"table: allowed: JSON with format {TABLE!r}")
         rows = table["segments"]
         level = np.array([row["level_mV"] for row in rows], float)
@@ -52,8 +53,6 @@ def from_operator_json(text: str) -> Segments:
         durations = np.array([row["duration_ms"] for row in rows], float)
         starts = np.array([row["start_ms"] for row in rows], float)
         length = float(table["total_length_ms"])
-    except json.JSONDecodeError as error:
-        raise ValueError(f"table: not JSON ({error})") from None
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"table: not a whole {TABLE} ({error!r})") from None
     protocol = Segments(begin, level, durations, kind="voltage")

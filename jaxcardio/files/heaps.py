@@ -1,0 +1,94 @@
+"""How long the texts of an HDF5 file claim to be: HDF5 makes room for them, several times, before anyone can ask."""
+
+import os
+
+import numpy as np
+
+SIGNATURE, COLLECTION = b"\x89HDF\r\n\x1a\n", b"GCOL\1\0\0\0"
+"""Of the file, and of what holds its texts ("global heap collection", version 1); its length follows."""
+WHOLE = 32 << 20
+"""Bytes of a file up to which every claim is looked at; of a larger one, only what is there."""
+MOST_TEXTS = 65_535
+"""Of a collection. What else looks like the address of one is not followed by such a number."""
+BLOCK = 4 << 20
+
+
+def longest_text(path: str | os.PathLike) -> int:
+    """No text of variable length in this file is longer, in bytes. ValueError: they are too damaged to be read."""
+    if os.path.getsize(path) <= WHOLE:
+        with open(path, "rb") as file:
+            return _longest_claim(file.read())
+    return _largest_collection(path)
+
+
+def _largest_collection(path: str | os.PathLike) -> int:
+    largest, tail, place = 0, b"", 0
+    with open(path, "rb") as file, open(path, "rb") as again:
+        while block := file.read(BLOCK):
+            data = tail + block
+            for k in _places(data):
+                again.seek(place - len(tail) + k)
+                size = int.from_bytes(again.read(16)[8:], "little")
+                largest = max(largest, size)
+                if size <= WHOLE:
+                    again.seek(place - len(tail) + k)
+                    _check_collection(again.read(size))
+            place += len(block)
+            tail = data[-len(COLLECTION) + 1 :]
+    return largest
+
+
+def _check_collection(data: bytes) -> None:
+    """That HDF5 comes to its end: one that is damaged in a certain way it would go through for ever."""
+    place = 16
+    while place + 16 <= len(data):
+        number, size = (
+            int.from_bytes(data[place : place + 2], "little"),
+            int.from_bytes(data[place + 8 : place + 16], "little"),
+        )
+        step = (16 + (size + 7) // 8 * 8 if number else size) % 2**64
+        if step == 0:
+            raise ValueError("the texts of the file are damaged")
+        place += step
+
+
+def _longest_claim(data: bytes) -> int:
+    """A text is written as its length (4 bytes), the address of its collection (8 bytes) and its number there."""
+    base = _beginning(data)
+    places = np.array([k - base for k in _places(data)], np.uint64)
+    longest = 0
+    if not places.size:
+        return longest
+    for place in places.tolist():
+        begins = place + base
+        size = int.from_bytes(data[begins + 8 : begins + 16], "little")
+        _check_collection(data[begins : begins + size])
+    for shift in range(4, 12):
+        words = np.frombuffer(data, "<u8", max(0, len(data) - shift) // 8, min(shift, len(data)))
+        near = np.flatnonzero((words >= places[0]) & (words <= places[-1]))
+        for k in near[np.isin(words[near], places)]:
+            begins = shift + 8 * int(k)
+            if 0 < int.from_bytes(data[begins + 8 : begins + 12], "little") <= MOST_TEXTS:
+                longest = max(longest, int.from_bytes(data[begins - 4 : begins], "little"))
+    return longest
+
+
+def _beginning(data: bytes) -> int:
+    """Where the file begins, after what another program may have put before it: addresses count from there."""
+    place = 0
+    while place + 16 <= len(data):
+        if data[place : place + 8] == SIGNATURE:
+            size = data[place + (13 if data[place + 8] < 2 else 9)]
+            if size != 8:
+                raise ValueError(f"addresses of {size} bytes; allowed: 8")
+            return place
+        place = max(512, 2 * place)
+    raise ValueError("no HDF5 file")
+
+
+def _places(data: bytes) -> list[int]:
+    found, place = [], data.find(COLLECTION)
+    while place >= 0:
+        found.append(place)
+        place = data.find(COLLECTION, place + 1)
+    return found
