@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..arguments import check, check_whole, refusal
+from ..arguments import check, check_fields, check_whole, typed
 from ..cell import AbstractCell, astype, unknown_name
 from ..files.records import cell_from_json, cell_to_json
 from ..protocols import AbstractProtocol, from_json, to_json
@@ -98,13 +98,8 @@ class Recipe:
     screening_discard: float = DISCARD
 
     def __post_init__(self):
+        check_fields(self)
         check_whole("n", self.n, "cells")
-        if isinstance(self.parameters, str):
-            raise refusal("parameters", self.parameters, "", "a list of names")
-        for name in ("protocol", "screening_protocol"):
-            applied = getattr(self, name)
-            if applied is not None and not isinstance(applied, AbstractProtocol):
-                raise refusal(name, applied, "", "one of jaxcardio.protocols, or None")
         check("t1", self.t1, "ms", "> 0", lambda x: np.isfinite(x) and x > 0)
         check("save_every", self.save_every, "ms", f"0 < save_every <= t1 = {self.t1} ms", lambda x: 0 < x <= self.t1)
         if self.dt is not None:
@@ -117,7 +112,7 @@ class Recipe:
         if self.cell.units[self.cell.potential] != "mV" and (self.dt is None or self.rules is not None):
             raise ValueError("dt and rules: a dimensionless model needs a dt > 0, and the rules are in mV and ms")
         if self.rules is not None:
-            check_window(self.screening_t1, self.screening_discard, self.screening_protocol)
+            check_window(self.screening_t1, self.screening_discard, self.screening_protocol, "screening_")
         object.__setattr__(self, "parameters", tuple(self.parameters))
         object.__setattr__(self, "outputs", tuple(self.outputs))
         cell_to_json(self.cell)
@@ -252,8 +247,11 @@ class Recipe:
             )
 
 
+@typed
 def usual_steps(protocol: AbstractProtocol | None, t1: float, dt: float | None = None) -> dict[str, Any]:
     """How a population is stepped, as options of `simulate`: see `Recipe.dt`."""
+    check("t1", t1, "ms", "> 0, finite", lambda x: 0 < x < np.inf)
+    check("dt", dt, "ms", "> 0, finite, or None", lambda x: 0 < x < np.inf)
     if protocol is not None and protocol.kind == "voltage":
         return {} if dt is None else {"dt": dt}
     if protocol is not None and dt is None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import typed
 from .base import AbstractProtocol, Shifted
 from .commands import Constant, Sampled, Segments
 from .compositions import Plus, Repeat, Then
@@ -18,11 +19,13 @@ DEEPEST = 100
 """Protocols within protocols, at most."""
 
 
+@typed
 def to_json(protocol: AbstractProtocol | None) -> str:
     """The protocol as JSON text; `from_json` gives an equal one. ValueError: it has more parts than that reads."""
     return json.dumps(_encode(protocol, _Bounds()), sort_keys=True)
 
 
+@typed
 def from_json(text: str) -> AbstractProtocol | None:
     """The protocol that `to_json` wrote; a ValueError of one line says what is wrong with the text."""
     try:

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from ..arguments import COLDEST, WARMEST, check
+from ..arguments import COLDEST, WARMEST, check, check_fields, typed
 from ..protocols import AbstractProtocol, Sampled, VoltageSteps
 
 LEVEL = 0.05
@@ -52,6 +52,7 @@ class Recording:
     name: str = "recording"
 
     def __post_init__(self):
+        check_fields(self)
         current = np.asarray(self.current, np.float64)
         object.__setattr__(self, "current", current)
         if current.ndim != 1:
@@ -115,6 +116,7 @@ class Recording:
             raise ValueError(f"path = {path}: not a whole HDF5 file ({error})") from None
 
 
+@typed
 def has_check(path: str | Path, group: str = "/") -> bool:
     """Whether the recording has a second one beside it, to judge a twin by."""
     with h5py.File(path, "r") as file:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..arguments import check, check_whole
+from ..arguments import check, check_seed, check_whole, typed
 from ..cell import AbstractCell, astype, unknown_name
 from ..files.records import cell_from_json, cell_to_json
 from ..models import KernikClancy2019
@@ -32,6 +32,7 @@ ATTEMPTS = 100
 # --- a population around twins, under a drug --------------------------------------------------------------------------
 
 
+@typed
 def around(
     twins: Sequence[Cell],
     n: int,
@@ -164,6 +165,7 @@ class TwinStudy(eqx.Module):
         return TwinStudy(DoseResponse.load(path))
 
 
+@typed
 def study(
     twins: Sequence[AbstractCell],
     drug: str | Drug = "E-4031",
@@ -210,6 +212,7 @@ def study(
 # --- one twin and its uncertainty -------------------------------------------------------------------------------------
 
 
+@typed
 def posterior_cells(
     cell: Cell,
     names: Sequence[str],
@@ -241,6 +244,7 @@ def posterior_cells(
             raise ValueError(unknown_name("parameter", name, known, type(cell).__name__))
     check_whole("n", n, "cells")
     check_whole("start", start, "", least=0)
+    check_seed(seed)
     theta = _draws(names, mean, root, np.arange(start, start + n), seed)
     p0 = {name: known[name].value for name in names}
     return cell.replace(
@@ -301,6 +305,7 @@ class UncertainResponse(eqx.Module):
         return aligned_text(rows)
 
 
+@typed
 def posterior_response(
     draws: AbstractCell,
     drug: str | Drug = "E-4031",

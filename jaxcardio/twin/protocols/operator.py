@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 
-from ...arguments import check
+from ...arguments import check, typed
 from ...protocols import Segments
 
 TABLE = "jaxcardio clamp table 1"
 
 
+@typed
 def to_operator_json(protocol: Segments, dt: float = 0.1) -> str:
     """The clamp as a table that an amplifier's operator can type in, as JSON; `from_operator_json` gives the clamp.
 
@@ -40,6 +41,7 @@ def to_operator_json(protocol: Segments, dt: float = 0.1) -> str:
     return json.dumps(table, indent=1)
 
 
+@typed
 def from_operator_json(text: str) -> Segments:
     """The clamp that `to_operator_json` wrote; a ValueError says what is wrong with the text, or does not fit in it."""
     try:
