@@ -167,7 +167,7 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
     if any(get_origin(one) in LISTS and _is_text(_element(one)) for one in fitting):
         twice = [x for k, x in enumerate(value) if x in list(value)[:k]]
         if twice:
-            raise ValueError(f"{name}: {twice[0]} is named twice; allowed: each name once")
+            raise ValueError(f"{name}: {twice[0]} is named twice; allowed: a list of different names")
     if not fitting:
         raise refusal(name, value, UNITS.get(name, ""), " or ".join(dict.fromkeys(map(_said, several))))
 

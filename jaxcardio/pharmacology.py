@@ -205,7 +205,9 @@ def _scale(cell: Cell, current: str, blocked: Array) -> Cell:
     size = cell.population_size()
     if blocked.ndim > 1 or (blocked.ndim == 1 and size not in (None, blocked.size)):
         allowed = "a number or shape (n_cells,)" if size is None else f"a number or shape ({size},)"
-        raise ValueError(f"concentration or fraction for {current}: expected {allowed}, got shape {blocked.shape}")
+        raise ValueError(
+            f"dose of {current} (concentration or fraction): expected {allowed}, got shape {blocked.shape}"
+        )
     name = cell.conductances[current]
     return cell.replace(**{name: _what_remains(cell.parameters()[name].value, blocked)})
 

@@ -13,10 +13,12 @@ import numpy as np
 from ..arguments import check_whole
 from ..files.records import rebuilt
 from ..population import Dataset, Recipe, make_dataset, problems
+from ..population.viability import check_window
 from ..progress import say
 from ..protocols import AbstractProtocol, Segments, VoltageSteps
 from .common import (
     USUAL,
+    check_longest_step,
     find_model,
     length_of,
     make_protocol,
@@ -80,11 +82,13 @@ def _info(given: argparse.Namespace) -> int:
 
 def _recipe(given: argparse.Namespace) -> Recipe:
     model = find_model(given.model)
+    check_longest_step(given, given.save_every)
     population = make_population(model, given)
     if USUAL[model.__name__].time_unit != "ms" and not protocol_ways(given):
         raise ValueError(f"--model = {model.__name__}: is dimensionless, the default clamp is in mV; give a --protocol")
     protocol = make_protocol(model, given) if protocol_ways(given) else PUBLISHED_STYLE
     stimulus = USUAL[model.__name__].stimulus if protocol is None or protocol.kind == "voltage" else protocol
+    check_window(given.screen_t1, given.screen_discard, None, "--screen-")
     return Recipe(
         **population,
         protocol=protocol,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import models, pharmacology, plot
-from ..arguments import check_whole
+from ..arguments import check, check_seed, check_whole
 from ..progress import say
 from ..twin import (
     Experiment,
@@ -79,6 +79,9 @@ def _check_numbers(given: argparse.Namespace) -> None:
     """What is used only after the training or the fit is looked at before."""
     for option, unit in (("draws", "cells"), ("cells", "cells"), ("epochs", "epochs"), ("starts", "fits")):
         check_whole(f"--{option}", getattr(given, option), unit)
+    check_seed(given.seed, "--seed")
+    check("--spread", given.spread, "", "0 < spread < 1", lambda x: 0 < x < 1)
+    check("--doses", given.doses, "nM", "ascending, finite and >= 0", lambda x: (np.diff(x) > 0).all() and x[0] >= 0)
     for dose in given.doses:
         pharmacology.block(models.KernikClancy2019(), given.drug, dose)
 
@@ -118,9 +121,11 @@ def _beats_table(beats, response) -> str:
     rows = [("beats", "unit", "twin", "90 % interval")]
     for name, unit in SHOWN.items():
         low, _, high = response.quantiles(name)[0]
-        rows.append((name, unit, f"{beats.biomarkers[name]:.1f}", f"{low:.1f} to {high:.1f}"))
+        about = "~" * (name == "dvdt_max")
+        rows.append((name, unit, f"{about}{beats.biomarkers[name]:.1f}", f"{about}{low:.1f} to {high:.1f}"))
+    sampled = f"\n~ of samples {BEATS_EVERY:g} ms apart, not the model's own: low by some per cent"
     said = "" if beats.beats else "\n(this cell does not beat by itself)"
-    return text_table(rows, left=2) + said
+    return text_table(rows, left=2) + sampled + said
 
 
 def _figure(recording: Recording, twin: Twin, beats, response):

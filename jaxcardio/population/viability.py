@@ -280,10 +280,11 @@ def run_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_window(t1: float, discard: float, protocol: AbstractProtocol | None, of: str = "") -> None:
     """Refuses a run too short to tell whether a cell repolarises, and a voltage clamp."""
-    long_enough = f">= {PATIENCE:g} ms: how long a cell may take to come back to rest"
     check_known(f"{of}t1", t1, "ms", "> 0", lambda x: np.isfinite(x) and x > 0)
-    check_known(f"{of}t1", t1, "ms", long_enough, lambda x: np.isfinite(x) and x >= PATIENCE)
     allowed = f"0 to t1 - {PATIENCE:g} = {t1 - PATIENCE:g} ms"
+    if t1 < PATIENCE:
+        check_known(f"{of}discard", discard, "ms", f"{allowed}, where {of}t1 is too short", lambda x: 0 <= x <= t1)
+        raise refusal(f"{of}t1", t1, "ms", f">= {PATIENCE:g} ms, for as long a cell may take to come back to rest")
     check_known(f"{of}discard", discard, "ms", allowed, lambda x: 0 <= x <= t1 - PATIENCE)
     if protocol is not None and protocol.kind != "current":
         raise ValueError(f"protocol: a {protocol.kind} clamp; allowed: a stimulus, or None")
@@ -337,8 +338,10 @@ def _table(x: Screening) -> str:
         lines.append("  (a cell with two reasons counts under both)")
     rows = [("of the viable", "unit", "mean ± sd", "lowest", "highest", "allowed", "cells outside")]
     rows += [_table_row(x, name) for name in BIOMARKERS]
+    rows = [tuple(f"~{x}" if x in ("dvdt_max",) else x for x in row) for row in rows]
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     lines += ["  ".join(f"{t:>{w}}" for t, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.append("~ of samples, not the model's own: low by some per cent")
     return "\n".join(lines)
 
 

@@ -239,7 +239,8 @@ def train(
         return float(np.mean((np.asarray(found) - theta[parts[1]]) ** 2))
 
     each_epoch = first // batch
-    schedule = optax.warmup_cosine_decay_schedule(0.0, rate, each_epoch, epochs * each_epoch, rate / 100)
+    warmup = min(each_epoch, epochs * each_epoch - 1)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, rate, warmup, epochs * each_epoch, rate / 100)
     done = fit(
         network.mlp, loss, batches, validate, optimiser=optax.adamw(schedule), epochs=epochs,
         patience=patience, checkpoint=checkpoint, progress=progress,

@@ -4,13 +4,12 @@ import json
 
 import numpy as np
 
-from ...arguments import check, typed
+from ...arguments import check, check_known, typed
 from ...protocols import Segments
 
 TABLE = "jaxcardio clamp table 1"
 
 
-@typed
 def to_operator_json(protocol: Segments, dt: float = 0.1) -> str:
     """The clamp as a table that an amplifier's operator can type in, as JSON; `from_operator_json` gives the clamp.
 
@@ -21,7 +20,7 @@ def to_operator_json(protocol: Segments, dt: float = 0.1) -> str:
     """
     if not isinstance(protocol, Segments) or protocol.kind != "voltage" or protocol.start != 0:
         raise ValueError(f"protocol: {type(protocol).__name__}; allowed: voltage steps and ramps that start at 0 ms")
-    check("dt", dt, "ms", "> 0", lambda x: np.isfinite(x) and x > 0)
+    check_known("dt", dt, "ms", "> 0", lambda x: np.isfinite(x) and x > 0)
     begin, end, durations = (np.asarray(x, float) for x in (protocol.begin, protocol.end, protocol.durations))
     starts = _starts(durations)
     segments = [
