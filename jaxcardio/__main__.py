@@ -27,8 +27,13 @@ MODULES = {
 """The module of `cli` that does what a verb says: `run(arguments) -> exit status`. Imported when the verb is chosen."""
 
 
+POSITIONAL = ("file", "folder", "model", "observations", "recording", "source")
+"""Arguments that have no option's name."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb. Exit status: 0 done, 1 the run or a check did not end well, 2 wrong input, 130 interrupted."""
+    given = argparse.Namespace()
     try:
         given = parser().parse_args(arguments)
         if given.verb != "models" or given.model is not None:  # the list of models needs no JAX
@@ -40,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except (ValueError, OSError) as error:
-        say(f"jaxcardio: error: {' '.join(str(error).split())}\n")
+        say(f"jaxcardio: error: {_of_option(' '.join(str(error).split()), given)}\n")
         return 2
     except (MemoryError, RecursionError, OverflowError, FloatingPointError) as error:
         say(f"jaxcardio: error: {_limit(error)}\n")
@@ -53,6 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("\njaxcardio: interrupted\n")
         return 130
+
+
+def _of_option(error: str, given: argparse.Namespace) -> str:
+    """What is said of an argument of ours, said of the option that it came from."""
+    name, equals, rest = error.partition(" = ")
+    dest = "cells" if name == "n" else name
+    if not equals or not hasattr(given, dest) or dest in POSITIONAL:
+        return error
+    return f"--{dest.replace('_', '-')} = {rest}"
 
 
 def _limit(error: BaseException) -> str:

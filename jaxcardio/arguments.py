@@ -15,8 +15,6 @@ from jaxtyping import ArrayLike
 
 COLDEST, WARMEST = 273.0, 323.0
 """A temperature of a living cell, K: what is outside was meant in degrees Celsius."""
-SEEDS = 2**32
-"""Seeds are whole numbers below this: words of 32 bits."""
 LONGEST = 200
 """Of a value that is refused, no more than so many characters are shown."""
 
@@ -64,10 +62,10 @@ def check_known(name: str, value: Any, unit: str, allowed: str, is_allowed: Call
     check(name, value, unit, allowed, is_allowed)
 
 
-def check_seed(seed: Any, name: str = "seed") -> None:
-    """A ValueError unless the seed is a whole number of 32 bits."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < SEEDS:
-        raise refusal(name, seed, "", "a whole number from 0 to 2^32 - 1")
+def check_seed(seed: Any, name: str = "seed", bits: int = 32) -> None:
+    """A ValueError unless the seed is a whole number of so many bits."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**bits:
+        raise refusal(name, seed, "", f"a whole number from 0 to 2^{bits} - 1")
 
 
 def refusal(name: str, value: Any, unit: str, allowed: str) -> ValueError:

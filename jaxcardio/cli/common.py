@@ -73,7 +73,10 @@ def check_temperature(option: str, kelvin: float) -> None:
 
 def output_names(text: str) -> tuple[str, ...]:
     """NAME,NAME,... of states and currents."""
-    return tuple(name.strip() for name in text.split(","))
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise ValueError(f"--outputs = {text!r}; allowed: NAME,NAME,..., each once")
+    return names
 
 
 def assignments(option: str, texts: Iterable[str]) -> dict[str, float]:

@@ -46,13 +46,13 @@ def _make(given: argparse.Namespace) -> int:
 
 
 def _resume(given: argparse.Namespace) -> int:
+    _check_chunk(given.chunk)
     data = Dataset(given.folder)
     return _run(data.folder, data.recipe, data.shard, given.chunk)
 
 
 def _run(folder: Path, recipe: Recipe, shard: int, chunk: int | None) -> int:
-    if chunk is not None:
-        check_whole("--chunk", chunk, "cells")
+    _check_chunk(chunk)
     try:
         with _nothing_left_behind(folder):
             data = make_dataset(folder, recipe, shard=shard, chunk=chunk, progress=True)
@@ -65,6 +65,11 @@ def _run(folder: Path, recipe: Recipe, shard: int, chunk: int | None) -> int:
         return 130
     print(_table(data))
     return 0
+
+
+def _check_chunk(chunk: int | None) -> None:
+    if chunk is not None:
+        check_whole("--chunk", chunk, "cells")
 
 
 def _verify(given: argparse.Namespace) -> int:

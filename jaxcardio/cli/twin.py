@@ -26,7 +26,7 @@ from ..twin import (
     write_example,
 )
 from ..twin.beats import BEATS_EVERY
-from .common import checked_figure, checked_output, save_figure
+from .common import check_temperature, checked_figure, checked_output, save_figure
 from .text import text_table
 
 SHOWN = {"apd90": "ms", "apd50": "ms", "cycle_length": "ms", "mdp": "mV", "peak": "mV", "dvdt_max": "V/s"}
@@ -79,9 +79,13 @@ def _check_numbers(given: argparse.Namespace) -> None:
     """What is used only after the training or the fit is looked at before."""
     for option, unit in (("draws", "cells"), ("cells", "cells"), ("epochs", "epochs"), ("starts", "fits")):
         check_whole(f"--{option}", getattr(given, option), unit)
-    check_seed(given.seed, "--seed")
+    check_seed(given.seed, "--seed", bits=31)
     check("--spread", given.spread, "", "0 < spread < 1", lambda x: 0 < x < 1)
     check("--doses", given.doses, "nM", "ascending, finite and >= 0", lambda x: (np.diff(x) > 0).all() and x[0] >= 0)
+    check("--cells", given.cells, "cells", "100 to 2^32", lambda x: 100 <= x <= 2**32)
+    if given.temperature is not None:
+        check_temperature("--temperature", given.temperature)
+    check("--capacitance", given.capacitance, "pF", "> 0, finite", lambda x: 0 < x < np.inf)
     for dose in given.doses:
         pharmacology.block(models.KernikClancy2019(), given.drug, dose)
 

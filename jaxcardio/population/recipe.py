@@ -11,16 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..arguments import check, check_fields, check_whole, typed
+from ..arguments import check, check_fields, check_whole, refusal, typed
 from ..cell import AbstractCell, astype, unknown_name
+from ..clock import check_time
 from ..files.records import cell_from_json, cell_to_json
 from ..protocols import AbstractProtocol, from_json, to_json
 from ..simulation.grid import paced_grid, save_times
+from ..simulation.memory import STEP_BYTES, check_fits
 from ..simulation.trace import Status
 from ..solvers import RushLarsen2
 from .distributions import AbstractDistribution, distribution_from_json, distribution_to_json
 from .hashing import VERSION
-from .sampling import sample
+from .sampling import MOST, sample
 from .simulation import simulate
 from .viability import DISCARD, DT, T1, Reason, Rules, check_window, screen
 
@@ -100,8 +102,13 @@ class Recipe:
     def __post_init__(self):
         check_fields(self)
         check_whole("n", self.n, "cells")
+        if self.n > MOST:
+            raise refusal("n", self.n, "cells", "at most 2^32")
         check("t1", self.t1, "ms", "> 0", lambda x: np.isfinite(x) and x > 0)
+        check_time("t1", self.t1)
         check("save_every", self.save_every, "ms", f"0 < save_every <= t1 = {self.t1} ms", lambda x: 0 < x <= self.t1)
+        samples = self.t1 / self.save_every
+        check_fits(f"t1 = {self.t1:g} ms at save_every = {self.save_every:g} ms", samples, "samples", STEP_BYTES)
         if self.dt is not None:
             check("dt", self.dt, "ms", "> 0, or None", lambda x: np.isfinite(x) and x > 0)
         if self.dtype not in ("float32", "float64"):

@@ -206,7 +206,7 @@ def train(
     check("spread", spread, "", "0 < spread < 1", lambda x: 0 < x < 1)
     check("sigma", sigma, "pA/pF", ">= 0", lambda x: np.isfinite(x) and x >= 0)
     check("rate", rate, "", "> 0, finite", lambda x: 0 < x < np.inf)
-    check_seed(seed)
+    check_seed(seed, bits=31)  # SEED_OF_CELLS is added
     for name, count in (("epochs", epochs), ("batch", batch), ("patience", 1 if patience is None else patience)):
         check_whole(name, count, "cells" if name == "batch" else "epochs")
     theta, clean = training_cells(experiment, cells, spread=spread, seed=seed, progress=progress)

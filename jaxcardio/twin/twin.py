@@ -148,7 +148,7 @@ def build(
     check("spread", spread, "", "0 < spread < 1", lambda x: 0 < x < 1)
     check_whole("starts", starts, "fits")
     check_whole("cells", cells, "cells", least=100)
-    check_seed(seed)
+    check_seed(seed, bits=31)
     experiment = Experiment.of(recording, cell)
     windows = experiment.windows
     sigma = float(measured_noise(recording.current, windows))
