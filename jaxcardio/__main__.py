@@ -66,7 +66,8 @@ def _of_option(error: str, given: argparse.Namespace) -> str:
     dest = "cells" if name == "n" else name
     if not equals or not hasattr(given, dest) or dest in POSITIONAL:
         return error
-    return f"--{dest.replace('_', '-')} = {rest}"
+    option = f"--{dest.replace('_', '-')}"
+    return f"{option} = {rest}" if option == f"--{name}" else f"{option}: {error}"
 
 
 def _limit(error: BaseException) -> str:

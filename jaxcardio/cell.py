@@ -40,7 +40,9 @@ def _parameter_value(name: str, value: Any) -> Array:
     except (TypeError, ValueError, OverflowError):
         raise refusal(f"parameter {name}", value, "", "a number, or shape (n_cells,)") from None
     if array.size == 0:
-        raise refusal(f"parameter {name}", "an array of shape (0,)", "", "a number, or shape (n_cells,), n_cells >= 1")
+        raise ValueError(
+            f"parameter {name}: a population of 0 cells; allowed: a number, or shape (n_cells,), n_cells >= 1"
+        )
     if array.ndim > 1:
         raise ValueError(f"parameter {name}: expected a number or shape (n_cells,), got shape {array.shape}")
     return array
@@ -205,7 +207,7 @@ def astype(cell: AbstractCell, dtype) -> AbstractCell:
     """The cell with every floating-point leaf in `dtype`, float32 or float64: that in which its runs compute."""
     check_cell(cell)
     try:
-        name = dtype if isinstance(dtype, str) else repr(dtype) if dtype is None else jnp.dtype(dtype).name
+        name = repr(dtype) if dtype is None else jnp.dtype(dtype).name
     except TypeError:
         name = repr(dtype)
     if name not in ("float32", "float64"):

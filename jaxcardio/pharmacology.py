@@ -96,7 +96,6 @@ def _hill_block(concentration, ic50, hill):
     return jnp.where(x < 0, jnp.nan, jnp.where(above, 1.0, power) / (1 + power))
 
 
-@typed
 def block(
     cell: Cell,
     drug: str | Drug | Mapping[str, ArrayLike] | Mapping[str, Block],

@@ -129,7 +129,7 @@ def _of_file(path: str) -> AbstractProtocol | None:
     except OSError as error:
         raise ValueError(f"--protocol = {path}: {error.strerror or error}") from None
     except ValueError as error:
-        raise ValueError(f"--protocol = {path}: {str(error).removeprefix('protocol: ')}") from None
+        raise ValueError(f"--protocol = {path}: {error}") from None
 
 
 def _in_millivolts(model: type[AbstractCell], protocol: Any, said: str) -> Any:
@@ -178,7 +178,7 @@ def check_longest_step(given: argparse.Namespace, save_every: float) -> None:
     """Refuses a --dt that the samples would shorten without a word."""
     if given.dt is not None and given.dt > save_every:
         raise ValueError(
-            f"--dt = {given.dt:g} ms: a step ends at every sample; allowed: at most --save-every = {save_every:g} ms"
+            f"--dt = {given.dt} ms: a step ends at every sample; allowed: at most --save-every = {save_every:g} ms"
         )
 
 

@@ -109,10 +109,10 @@ def _initial_state(cell, given):
         if name not in y._fields:
             raise ValueError(f"--init: {unknown_name('state', name, y._fields, type(cell).__name__)}")
         unit = cell.units[name]
-        check(f"--init {name}", value, unit, "finite", np.isfinite)
+        check(f"--init: y0.{name}", value, unit, "finite", np.isfinite)
         if name == cell.potential and unit == "mV":
             allowed = f"mV: 0, or beyond +-{LEAST} mV (is it in V?)"
-            check(f"--init {name}", value, unit, allowed, lambda x: (x == 0) | (np.abs(x) >= LEAST))
+            check(f"--init: y0.{name}", value, unit, allowed, lambda x: (x == 0) | (np.abs(x) >= LEAST))
         y = y._replace(**{name: value})
     return y if given.init else None
 

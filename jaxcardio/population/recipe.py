@@ -16,7 +16,7 @@ from ..cell import AbstractCell, astype, unknown_name
 from ..clock import check_time
 from ..files.records import cell_from_json, cell_to_json
 from ..protocols import AbstractProtocol, from_json, to_json
-from ..simulation.grid import paced_grid, save_times
+from ..simulation.grid import check_span, paced_grid, save_times
 from ..simulation.memory import STEP_BYTES, check_fits
 from ..simulation.trace import Status
 from ..solvers import RushLarsen2
@@ -257,7 +257,7 @@ class Recipe:
 @typed
 def usual_steps(protocol: AbstractProtocol | None, t1: float, dt: float | None = None) -> dict[str, Any]:
     """How a population is stepped, as options of `simulate`: see `Recipe.dt`."""
-    check("t1", t1, "ms", "> 0, finite", lambda x: 0 < x < np.inf)
+    check_span(0.0, t1)
     check("dt", dt, "ms", "> 0, finite, or None", lambda x: 0 < x < np.inf)
     if protocol is not None and protocol.kind == "voltage":
         return {} if dt is None else {"dt": dt}

@@ -284,7 +284,10 @@ def check_window(t1: float, discard: float, protocol: AbstractProtocol | None, o
     allowed = f"0 to t1 - {PATIENCE:g} = {t1 - PATIENCE:g} ms"
     if t1 < PATIENCE:
         check_known(f"{of}discard", discard, "ms", f"{allowed}, where {of}t1 is too short", lambda x: 0 <= x <= t1)
-        raise refusal(f"{of}t1", t1, "ms", f">= {PATIENCE:g} ms, for as long a cell may take to come back to rest")
+        long_enough = (
+            f">= {PATIENCE:g} ms, for as long a cell may take to come back to rest ({of}discard = {discard} ms)"
+        )
+        raise refusal(f"{of}t1", t1, "ms", long_enough)
     check_known(f"{of}discard", discard, "ms", allowed, lambda x: 0 <= x <= t1 - PATIENCE)
     if protocol is not None and protocol.kind != "current":
         raise ValueError(f"protocol: a {protocol.kind} clamp; allowed: a stimulus, or None")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arguments import check_known, is_traced, refusal, typed
+from ..arguments import check_known, is_traced, refusal
 from ..clock import RESOLUTION, between, check_time, merge
 from ..protocols import AbstractProtocol
 from .memory import STEP_BYTES, check_fits
@@ -53,7 +53,6 @@ def divided(corners: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.append(np.repeat(corners[:-1], counts) + within * np.repeat(steps, counts), corners[-1])
 
 
-@typed
 def paced_grid(
     pacing: AbstractProtocol,
     t1: float,
