@@ -110,7 +110,8 @@ UNITS = {
     **dict.fromkeys(("t0", "t1", "dt", "discard", "save_every", "screening_t1", "screening_discard", "blank"), "ms"),
     **dict.fromkeys(("duration", "period", "length", "shortest", "cycle_length", "cycle_lengths", "onset"), "ms"),
     **dict.fromkeys(("n", "chunk", "shard"), "cells"),
-    **{"sigma": "pA/pF", "temperature": "K", "capacitance": "pF", "doses": "nM", "V0": "mV", "V1": "mV", "hold": "mV"},
+    **dict.fromkeys(("doses", "concentration", "ic50"), "nM"),
+    **{"sigma": "pA/pF", "temperature": "K", "capacitance": "pF", "V0": "mV", "V1": "mV", "hold": "mV"},
 }
 """Units of arguments, which have one wherever they are met."""
 ARRAY_LIKE = (bool, int, float, complex, np.bool, np.number, np.ndarray, Array)
@@ -240,7 +241,7 @@ def _is_list(value: Any) -> bool:
     is_collection = isinstance(value, collections.abc.Iterable) and hasattr(value, "__len__")
     if not is_collection or isinstance(value, str | bytes | type | collections.abc.Mapping):
         return False
-    return not hasattr(value, "ndim") or value.ndim > 0
+    return getattr(value, "ndim", 1) > 0
 
 
 def _is_array(annotation: Any) -> bool:

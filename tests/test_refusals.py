@@ -105,7 +105,7 @@ def loss(cell):
 
 PROGRESS = {"progress": False}
 SCREENED: dict[str, Any] = {"t1": 10_000.0, "discard": 5000.0, "save_every": 1.0}
-CALLS: list[tuple[Any, dict[str, Any]]] = [
+CALLS: list[tuple[Any, Any]] = [
     # --- the top
     (
         jc.simulate,
@@ -570,7 +570,7 @@ LEGAL: dict[tuple[str, str], tuple[Any, ...]] = {
     ("GatingNetwork.__init__", "gates"): (["no such name"],),  # a network by itself knows no cell
 }
 """What only looks wrong, of the nonsense for a function's argument."""
-CALLED = {"written": "distribution", "unknown": "Rig has no parameter", "level": "level"}
+CALLED: dict[str, str] = {"written": "distribution", "unknown": "Rig has no parameter", "level": "level"}
 """What a message calls an argument, where that is not the argument's own name."""
 
 
@@ -606,7 +606,7 @@ def test_a_wrong_argument_is_refused_by_name_in_one_line(function, good, name):
         assert type(refused.value) is ValueError and "\n" not in said and len(said) < 1000, said
         is_parameter = function is TW.Rig  # its converters know what the parameter is, not its name
         named = (name, CALLED.get(name, name), "no such name") + ("parameter ",) * is_parameter
-        assert any(text in said for text in named), (value, said)
+        assert any(str(text) in said for text in named), (value, said)
 
 
 PUBLIC = (jc, P, B, PH, PO, TW, DE, H, PL)

@@ -150,11 +150,11 @@ def gate_curves(
     network: GatingNetwork, cell: AbstractCell, V: Float[np.ndarray, " voltages"] | None = None
 ) -> GateCurves:
     """The learned curves beside the true ones at V (mV; default -100 to 60), other observables as at rest."""
-    V = jnp.linspace(-100.0, 60.0, 161) if V is None else jnp.asarray(V, float)
+    at = jnp.linspace(-100.0, 60.0, 161) if V is None else jnp.asarray(V, float)
     y = cell.initial_state()
     dtype = network.cell.steady.weight.dtype
     others = [jnp.asarray(getattr(y, name), dtype) for name in network.observables[1:]]
-    r = jax.vmap(lambda v: network.relaxations(v, *others))(V.astype(dtype))
-    r = jax.tree.map(lambda x: x.astype(V.dtype), r)
+    r = jax.vmap(lambda v: network.relaxations(v, *others))(at.astype(dtype))
+    r = jax.tree.map(lambda x: x.astype(at.dtype), r)
     learned = {name: Relaxation(r.steady[:, k], rate=r.rate[:, k]) for k, name in enumerate(network.gates)}
-    return GateCurves(np.asarray(V), learned, true_relaxations(cell, network.gates, V))
+    return GateCurves(np.asarray(at), learned, true_relaxations(cell, network.gates, at))

@@ -3,7 +3,7 @@
 import abc
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import equinox as eqx
 import jax
@@ -21,13 +21,15 @@ else:
     Number = ArrayLike
     """A number or an array of them: of Python, numpy or jax; traced where it may be."""
 
+Method = TypeVar("Method", bound=Callable[..., np.ndarray])
+
 MOST = 10**8
 """More edges, onsets or corners than this in one stretch of time are refused."""
 PROBE, PROBES = 0.005, 2_000_000
 """A protocol that tells nothing of itself is looked at so often, every so many ms, and at no more times than this."""
 
 
-def spanned(method: Callable[[Any, float, float], np.ndarray]) -> Callable[[Any, float, float], np.ndarray]:
+def spanned(method: Method) -> Method:
     """Of a method that is asked for a stretch of time: its ends are numbers, or refused by name."""
 
     @functools.wraps(method)
@@ -36,7 +38,7 @@ def spanned(method: Callable[[Any, float, float], np.ndarray]) -> Callable[[Any,
             check_known(name, value, "ms", "a number, not NaN", lambda t: t == t)
         return method(self, t0, t1)
 
-    return checked
+    return checked  # pyright: ignore[reportReturnType]
 
 
 class AbstractProtocol(eqx.Module):
