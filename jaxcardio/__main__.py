@@ -27,8 +27,13 @@ MODULES = {
 """The module of `cli` that does what a verb says: `run(arguments) -> exit status`. Imported when the verb is chosen."""
 
 
+POSITIONAL = ("file", "folder", "model", "observations", "recording", "source")
+"""Arguments that have no option's name."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb. Exit status: 0 done, 1 the run or a check did not end well, 2 wrong input, 130 interrupted."""
+    given = argparse.Namespace()
     try:
         given = parser().parse_args(arguments)
         if given.verb != "models" or given.model is not None:  # the list of models needs no JAX
@@ -40,11 +45,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except (ValueError, OSError) as error:
-        say(f"jaxcardio: error: {error}\n")
+        say(f"jaxcardio: error: {_of_option(' '.join(str(error).split()), given)}\n")
+        return 2
+    except (MemoryError, RecursionError, OverflowError, FloatingPointError) as error:
+        say(f"jaxcardio: error: {_limit(error)}\n")
+        return 2
+    except RuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        say(f"jaxcardio: error: {_limit(MemoryError())}\n")
         return 2
     except KeyboardInterrupt:
         say("\njaxcardio: interrupted\n")
         return 130
+
+
+def _of_option(error: str, given: argparse.Namespace) -> str:
+    """What is said of an argument of ours, said of the option that it came from."""
+    name, equals, rest = error.partition(" = ")
+    dest = "cells" if name == "n" else name
+    if not equals or not hasattr(given, dest) or dest in POSITIONAL:
+        return error
+    option = f"--{dest.replace('_', '-')}"
+    return f"{option} = {rest}" if option == f"--{name}" else f"{option}: {error}"
+
+
+def _limit(error: BaseException) -> str:
+    """What to do about a limit of the machine, or of the numbers, that the arguments went beyond."""
+    if isinstance(error, MemoryError):
+        return "the memory does not suffice for this; allowed: fewer cells, fewer samples or a shorter run"
+    if isinstance(error, RecursionError):
+        return "the input is nested too deep"
+    if isinstance(error, OverflowError):
+        return f"a number is too large ({error})"
+    return f"{error}: JAX_DEBUG_NANS is set; without it the run ends with a status"
 
 
 def _start_jax(given: argparse.Namespace) -> None:
@@ -59,6 +93,12 @@ def _start_jax(given: argparse.Namespace) -> None:
     jax.config.update("jax_enable_x64", True)
     if given.no_cache:
         jax.config.update("jax_enable_compilation_cache", False)
+    if platforms := os.environ.get("JAX_PLATFORMS"):
+        try:
+            jax.devices()
+        except Exception as error:  # JAX raises what its plugins do
+            why = str(error).partition("\n")[0] or type(error).__name__
+            raise ValueError(f"JAX_PLATFORMS = {platforms}: JAX cannot start there ({why}); allowed: cpu") from None
 
 
 def program() -> NoReturn:

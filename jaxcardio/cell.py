@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from .arguments import is_known_real, refusal
+from .arguments import is_known_real, refusal, typed
 from .protocols import AbstractProtocol
 from .relaxation import derivative
 
@@ -39,6 +39,10 @@ def _parameter_value(name: str, value: Any) -> Array:
             raise TypeError
     except (TypeError, ValueError, OverflowError):
         raise refusal(f"parameter {name}", value, "", "a number, or shape (n_cells,)") from None
+    if array.size == 0:
+        raise ValueError(
+            f"parameter {name}: a population of 0 cells; allowed: a number, or shape (n_cells,), n_cells >= 1"
+        )
     if array.ndim > 1:
         raise ValueError(f"parameter {name}: expected a number or shape (n_cells,), got shape {array.shape}")
     return array
@@ -175,6 +179,7 @@ class HeldCell(AbstractWrappedCell):
         return self.cell.rates(t, y, i_stim)._replace(**still)
 
 
+@typed
 def hold(cell: AbstractCell, *states: str) -> HeldCell:
     """The cell with the named states held constant, e.g. `hold(cell, "Na_i", "K_i")` for paced Kernik cells."""
     check_cell(cell)
@@ -225,7 +230,7 @@ def check_cell(cell: Any, name: str = "cell") -> None:
 def unknown_name(what: str, name: str, known, owner: str) -> str:
     """The message for a name that is not there, with the near ones."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
     hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(known)}"
     return f"{owner} has no {what} named {name!r}; {hint}"
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from .arguments import check, is_traced, refusal
+from .arguments import check, check_fields, is_traced, refusal, typed
 from .cell import AbstractCell, check_cell, unknown_name
 
 Cell = TypeVar("Cell", bound=AbstractCell)
@@ -41,6 +41,13 @@ class Drug:
     free_cmax_nM: float | None = None
     source: str = ""
 
+    def __post_init__(self):
+        check_fields(self)
+        check("free_cmax_nM", self.free_cmax_nM, "nM", "finite and >= 0 nM, or None", lambda c: 0 <= c < np.inf)
+        for current, curve in self.blocks.items():
+            if not isinstance(curve, Block):
+                raise refusal(f"blocks[{current!r}]", curve, "", "a Block(ic50 in nM, hill)")
+
 
 class Targets(NamedTuple):
     """A drug in one cell: each current it blocks -> the parameter it multiplies, and the targets the cell lacks."""
@@ -57,6 +64,7 @@ class Incidence(NamedTuple):
     high: Float[Array, "..."]
 
 
+@typed
 def hill_block(concentration: ArrayLike, ic50: ArrayLike, hill: ArrayLike = 1.0) -> Float[Array, "..."]:
     """Blocked fraction x^hill / (1 + x^hill) at x = concentration / ic50: 0 without drug, 0.5 at the IC50.
 
@@ -118,6 +126,7 @@ def block(
     return cell
 
 
+@typed
 def targets(cell: AbstractCell, drug: str | Drug) -> Targets:
     """Which currents of this cell the drug blocks, and which of its targets the cell lacks and `block` leaves out."""
     drug = _find(drug)
@@ -125,6 +134,7 @@ def targets(cell: AbstractCell, drug: str | Drug) -> Targets:
     return Targets(blocked, tuple(current for current in drug.blocks if current not in blocked))
 
 
+@typed
 def dose_series(cell: Cell, drug: str | Drug, doses_nM: Iterable[ArrayLike]) -> list[Cell]:
     """The cell, or the whole population, under each dose (nM) in turn: one cell a dose, all of the same shape.
 
@@ -134,6 +144,7 @@ def dose_series(cell: Cell, drug: str | Drug, doses_nM: Iterable[ArrayLike]) -> 
     return [block(cell, drug, dose) for dose in doses_nM]
 
 
+@typed
 def incidence(events: ArrayLike, n: ArrayLike, level: float = 0.95) -> Incidence:
     """Proportion events / n with its Wilson score interval: how many cells of a population show an EAD.
 
@@ -149,9 +160,9 @@ def incidence(events: ArrayLike, n: ArrayLike, level: float = 0.95) -> Incidence
     doi 10.1080/01621459.1927.10502953.
     """
     check("level", level, "(no unit)", "between 0 and 1, both excluded", lambda p: (p > 0) & (p < 1))
-    check("n", n, "cells", "finite and >= 1", lambda m: (m >= 1) & (m < np.inf))
+    check("n", n, "cells", "whole, finite and >= 1", lambda m: (m >= 1) & (m < np.inf) & (m == np.floor(m)))
     most = np.inf if is_traced(n) else np.asarray(n)
-    check("events", events, "cells", f"0 to n = {n}", lambda k: (k >= 0) & (k <= most))
+    check("events", events, "cells", f"whole, 0 to n = {n}", lambda k: (k >= 0) & (k <= most) & (k == np.floor(k)))
     events, n = jnp.broadcast_arrays(_float(events), _float(n))
     z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
     p = events / n
@@ -193,7 +204,9 @@ def _scale(cell: Cell, current: str, blocked: Array) -> Cell:
     size = cell.population_size()
     if blocked.ndim > 1 or (blocked.ndim == 1 and size not in (None, blocked.size)):
         allowed = "a number or shape (n_cells,)" if size is None else f"a number or shape ({size},)"
-        raise ValueError(f"dose of {current}: expected {allowed}, got shape {blocked.shape}")
+        raise ValueError(
+            f"dose of {current} (concentration or fraction): expected {allowed}, got shape {blocked.shape}"
+        )
     name = cell.conductances[current]
     return cell.replace(**{name: _what_remains(cell.parameters()[name].value, blocked)})
 

@@ -108,3 +108,22 @@ def test_a_population_runs_as_its_cells_do():
     together = jc.simulate(SMALL.replace(a=values), KICK, t1=20.0, solver=diffrax.Kvaerno3(), rtol=1e-6)
     alone = [jc.simulate(SMALL.replace(a=v), KICK, t1=20.0, solver=diffrax.Kvaerno3(), rtol=1e-6) for v in values]
     assert np.allclose(together.final_state.u, [t.final_state.u for t in alone], rtol=1e-6)
+
+
+def test_an_implicit_float32_run_ends_well_as_it_is():
+    """At atol = rtol / 100 the root finder of this run failed within the first upstroke."""
+    cell, pacing = (
+        jc.astype(jc.models.TenTusscher2004(), jnp.float32),
+        jc.protocols.PulseTrain(-52.0, 1.0, 1000.0, 10.0),
+    )
+    run = jc.simulate(cell, pacing, t1=50.0, solver=diffrax.Kvaerno5())
+    exact = jc.simulate(jc.astype(cell, jnp.float64), pacing, t1=50.0, solver=jc.RushLarsen2(), dt=0.005)
+    assert run.status == jc.Status.OK
+    assert np.abs(np.asarray(run.V) - np.asarray(exact.V))[20:].max() < 0.3
+
+
+def test_tolerances_have_a_floor():
+    for dtype, least in ((jnp.float32, 1e-9), (jnp.float64, 1e-20)):
+        cell = jc.astype(jc.models.TenTusscher2004(), dtype)
+        with pytest.raises(ValueError, match=f"atol = .*; allowed in {jnp.dtype(dtype).name}: >= {least}"):
+            jc.simulate(cell, t1=5.0, solver=diffrax.Kvaerno5(), atol=least / 2)

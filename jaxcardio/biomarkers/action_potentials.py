@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from ..arguments import check, is_traced
+from ..arguments import check_number, check_whole, is_traced, typed
 from .arguments import check_level, check_samples, check_threshold
 from .batched import apd_of_cells, of_cells
 from .detection import Positions
@@ -102,6 +102,7 @@ class ActionPotentials(eqx.Module):
         return apd_of_cells(ts, V, self.positions, self.valid, level)
 
 
+@typed
 def action_potentials(
     trace: Any, *, onsets: ArrayLike | Sequence[float] | None = None, **options: Any
 ) -> ActionPotentials:
@@ -127,6 +128,7 @@ def action_potentials(
     return dataclasses.replace(beats, trace=trace) if knows_upstrokes() else beats
 
 
+@typed
 def action_potentials_from(
     ts: Float[ArrayLike, " T"],
     V: Float[ArrayLike, "... T"],
@@ -198,12 +200,16 @@ def action_potentials_from(
     """
     ts, V = check_samples(ts, V)
     levels = tuple(sorted({*(check_level(x) for x in levels), 30.0, 90.0}))
-    check("smoothing", smoothing, "ms", "> 0", lambda x: x > 0)
-    check("min_amplitude", min_amplitude, "mV", "> 0", lambda x: x > 0)
-    check("ead_rise", ead_rise, "mV", "> 0", lambda x: x > 0)
-    check("ead_after", ead_after, "ms", ">= 0", lambda x: x >= 0)
-    check("max_beats", max_beats, "beats", ">= 1", lambda x: x >= 1)
-    check("window", window, "samples", ">= 3", lambda x: x >= 3)
+    if smoothing is not None:
+        check_number("smoothing", smoothing, "ms", "> 0", lambda x: x > 0)
+    check_number("min_amplitude", min_amplitude, "mV", "> 0", lambda x: x > 0)
+    check_number("min_dvdt", min_dvdt, "mV/ms", "not NaN", lambda x: ~np.isnan(x))
+    check_number("ead_rise", ead_rise, "mV", "> 0", lambda x: x > 0)
+    check_number("ead_after", ead_after, "ms", ">= 0", lambda x: x >= 0)
+    check_number("patience", patience, "ms", ">= 0", lambda x: x >= 0)
+    for name, value, unit, least in (("max_beats", max_beats, "beats", 1), ("window", window, "samples", 3)):
+        if value is not None:
+            check_whole(name, value, unit, least)
     threshold = check_threshold(threshold)
     stimuli = None if onsets is None or np.shape(onsets) == (0,) else locate_stimuli(ts, onsets)
     limits = {"min_amplitude": min_amplitude, "min_dvdt": min_dvdt, "ead_rise": ead_rise, "ead_after": ead_after}

@@ -6,13 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arguments import check, is_traced
+from ..arguments import check, is_known_real, is_traced, refusal
 
 
 def check_samples(ts, V):
     """ts and V after checking them: ts in float64 on the host unless it is traced, V as floats, where it was."""
     if not isinstance(V, np.ndarray | jax.Array):
         V = jnp.asarray(V) if is_traced(*jax.tree.leaves(V)) else np.asarray(V)
+    for name, unit, x in (("V", "mV", V), ("ts", "ms", ts)):
+        if not is_known_real(x) and not is_traced(*jax.tree.leaves(x)):
+            raise refusal(name, x, unit, "real numbers")
     if not jnp.issubdtype(V.dtype, jnp.floating):
         V = V.astype(float)
     shape = np.shape(ts)

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from ..arguments import check
+from ..arguments import check, check_number, typed
 from .arguments import check_level, check_samples
 from .detection import potential_at
 
 
+@typed
 def soft_apd(
     ts: Float[ArrayLike, " T"],
     V: Float[ArrayLike, "... T"],
@@ -35,6 +36,7 @@ def soft_apd(
     V = jnp.asarray(V)
     level = check_level(level)
     check("width", width, "mV", "> 0", lambda x: x > 0)
+    check_number("min_amplitude", min_amplitude, "mV", "> 0", lambda x: x > 0)
     width = jnp.asarray(width, V.dtype)
     dt, ends = (jnp.asarray(x, V.dtype) for x in (ts[1:] - ts[:-1], ts[1:] - ts[0]))
     one_cell = partial(_soft_apd, ends, dt, level=level, width=width, min_amplitude=jnp.asarray(min_amplitude, V.dtype))

@@ -13,7 +13,7 @@ from ..arguments import COLDEST, WARMEST, check
 from ..cell import AbstractCell, astype, unknown_name
 from ..files.writing import check_place, write_figure
 from ..progress import say
-from ..protocols import AbstractProtocol, PulseTrain, Segments, VoltageSteps, from_json
+from ..protocols import AbstractProtocol, Constant, PulseTrain, Sampled, Segments, VoltageSteps, from_json
 
 
 class Usual(NamedTuple):
@@ -33,6 +33,10 @@ USUAL = {
     "AlievPanfilov1996": Usual(PulseTrain(-0.5, 1.0, 50.0, 5.0), 250.0, 0.005, 0.05, "t.u."),
     "AlievPanfilovModified": Usual(PulseTrain(-0.5, 1.0, 40.0, 5.0), 200.0, 0.005, 0.05, "t.u."),
 }
+
+
+HIGHEST_VOLTS = 1.0
+"""A command that stays within +- this, but for 0, is one in V."""
 
 
 def find_model(name: str) -> type[AbstractCell]:
@@ -70,7 +74,10 @@ def check_temperature(option: str, kelvin: float) -> None:
 
 def output_names(text: str) -> tuple[str, ...]:
     """NAME,NAME,... of states and currents."""
-    return tuple(name.strip() for name in text.split(","))
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise ValueError(f"--outputs = {text!r}; allowed: NAME,NAME,..., each once")
+    return names
 
 
 def assignments(option: str, texts: Iterable[str]) -> dict[str, float]:
@@ -95,18 +102,44 @@ def make_protocol(model: type[AbstractCell], given: argparse.Namespace) -> Abstr
     if given.no_stimulus:
         return None
     if given.protocol is not None:
-        return from_json(Path(given.protocol).read_text())
+        return _in_millivolts(model, _of_file(given.protocol), f"--protocol = {given.protocol}")
     if given.steps is not None:
-        return _steps(given.steps)
+        return _in_millivolts(model, _steps(given.steps), f"--steps = {given.steps!r}")
     usual, pulses = USUAL[model.__name__].stimulus, _pulses(given)
     if not pulses:
         return usual
     if usual is not None:
-        return PulseTrain(**{k: getattr(usual, k) for k in ("amplitude", "duration", "period", "start")} | pulses)
+        return _train({k: getattr(usual, k) for k in ("amplitude", "duration", "period", "start")} | pulses)
     missing = {"amplitude": "--pulse-amplitude", "duration": "--duration", "period": "--period"}.items()
     if absent := [option for key, option in missing if key not in pulses]:
         raise ValueError(f"{', '.join(absent)}: missing; {model.__name__} beats by itself and has no published pulse")
-    return PulseTrain(**pulses)
+    return _train(pulses)
+
+
+def _train(pulses: dict[str, Any]) -> PulseTrain:
+    try:
+        return PulseTrain(**pulses)
+    except ValueError as error:
+        name, _, rest = str(error).partition(" ")
+        raise ValueError(f"{'--pulse-amplitude' if name == 'amplitude' else f'--{name}'} {rest}") from None
+
+
+def _of_file(path: str) -> AbstractProtocol | None:
+    try:
+        return from_json(Path(path).read_text())
+    except OSError as error:
+        raise ValueError(f"--protocol = {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ValueError(f"--protocol = {path}: {error}") from None
+
+
+def _in_millivolts(model: type[AbstractCell], protocol: Any, said: str) -> Any:
+    """The protocol, unless it holds a cell of mV at levels that can only be in V."""
+    levels = {Segments: ("begin", "end"), Sampled: ("samples",), Constant: ("level",)}.get(type(protocol), ())
+    highest = max((np.abs(getattr(protocol, name)).max() for name in levels), default=np.inf)
+    if USUAL[model.__name__].time_unit == "ms" and protocol.kind == "voltage" and 0 < highest <= HIGHEST_VOLTS:
+        raise ValueError(f"{said}: no level beyond +-{highest:g} mV; allowed: levels in mV (are these in V?)")
+    return protocol
 
 
 def protocol_ways(given: argparse.Namespace) -> list[str]:
@@ -136,7 +169,18 @@ def _steps(text: str) -> Segments:
         voltages, durations = zip(*((float(mv), float(ms)) for mv, ms in pairs), strict=True)
     except ValueError:
         raise ValueError(f"--steps = {text!r}; allowed: MV:MS,MV:MS,..., e.g. -100:250,-40:250") from None
-    return VoltageSteps(list(voltages), list(durations))
+    try:
+        return VoltageSteps(list(voltages), list(durations))
+    except ValueError as error:
+        raise ValueError(f"--steps = {text!r}: {error}") from None
+
+
+def check_longest_step(given: argparse.Namespace, save_every: float) -> None:
+    """Refuses a --dt that the samples would shorten without a word."""
+    if given.dt is not None and given.dt > save_every:
+        raise ValueError(
+            f"--dt = {given.dt} ms: a step ends at every sample; allowed: at most --save-every = {save_every:g} ms"
+        )
 
 
 def length_of(model: type[AbstractCell], protocol: AbstractProtocol | None, t1: float | None) -> float:

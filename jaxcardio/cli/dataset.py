@@ -13,10 +13,12 @@ import numpy as np
 from ..arguments import check_whole
 from ..files.records import standard_cell
 from ..population import Dataset, Recipe, make_dataset, problems
+from ..population.viability import check_window
 from ..progress import say
 from ..protocols import AbstractProtocol, Segments, VoltageSteps
 from .common import (
     USUAL,
+    check_longest_step,
     find_model,
     length_of,
     make_protocol,
@@ -44,13 +46,13 @@ def _make(given: argparse.Namespace) -> int:
 
 
 def _resume(given: argparse.Namespace) -> int:
+    _check_chunk(given.chunk)
     data = Dataset(given.folder)
     return _run(data.folder, data.recipe, data.shard, given.chunk)
 
 
 def _run(folder: Path, recipe: Recipe, shard: int, chunk: int | None) -> int:
-    if chunk is not None:
-        check_whole("--chunk", chunk, "cells")
+    _check_chunk(chunk)
     try:
         with _nothing_left_behind(folder):
             data = make_dataset(folder, recipe, shard=shard, chunk=chunk, progress=True)
@@ -63,6 +65,11 @@ def _run(folder: Path, recipe: Recipe, shard: int, chunk: int | None) -> int:
         return 130
     print(_table(data))
     return 0
+
+
+def _check_chunk(chunk: int | None) -> None:
+    if chunk is not None:
+        check_whole("--chunk", chunk, "cells")
 
 
 def _verify(given: argparse.Namespace) -> int:
@@ -80,11 +87,13 @@ def _info(given: argparse.Namespace) -> int:
 
 def _recipe(given: argparse.Namespace) -> Recipe:
     model = find_model(given.model)
+    check_longest_step(given, given.save_every)
     population = make_population(model, given)
     if USUAL[model.__name__].time_unit != "ms" and not protocol_ways(given):
         raise ValueError(f"--model = {model.__name__}: is dimensionless, the default clamp is in mV; give a --protocol")
     protocol = make_protocol(model, given) if protocol_ways(given) else PUBLISHED_STYLE
     stimulus = USUAL[model.__name__].stimulus if protocol is None or protocol.kind == "voltage" else protocol
+    check_window(given.screen_t1, given.screen_discard, None, "--screen-")
     return Recipe(
         **population,
         protocol=protocol,

@@ -51,6 +51,8 @@ def _example(given: argparse.Namespace) -> int:
     out = check_replaceable(checked_output(given.file, (".h5", ".hdf5"), "OBSERVATIONS.h5"), EXAMPLE)
     cell = find_model(given.model)()
     ratios = assignments("--scale", given.scale) if given.scale else SCENARIOS[given.scenario]
+    for name, ratio in ratios.items():
+        check(f"--scale {name}", ratio, "", "a ratio >= 0, finite", lambda x: 0 <= x < np.inf)
     check("--noise", given.noise, "mV", "0 or more", lambda x: x >= 0)
     values = cell.parameters()
     changed = cell.replace(**{n: x * values[n].value if n in values else x for n, x in ratios.items()})

@@ -22,6 +22,7 @@ from ..simulation.trace import FORMAT as TRACE
 from ..simulation.trace import Trace
 from .common import (
     USUAL,
+    check_longest_step,
     checked_output,
     find_model,
     length_of,
@@ -46,11 +47,13 @@ def _simulate(given: argparse.Namespace) -> int:
     protocol = make_protocol(model, given)
     t1 = length_of(model, protocol, given.t1)
     every, dt = (1.0, None) if usual.time_unit == "ms" else (usual.save_every, usual.dt)
+    every = every if given.save_every is None else given.save_every
+    check_longest_step(given, every)
     trace = simulate(
         cells,
         protocol,
         t1=t1,
-        save_every=every if given.save_every is None else given.save_every,
+        save_every=every,
         outputs=output_names(given.outputs) if given.outputs else [cells.potential],
         chunk=given.chunk,
         progress=True,
@@ -88,6 +91,7 @@ def _screen(given: argparse.Namespace) -> int:
     if USUAL[model.__name__].time_unit != "ms":
         raise ValueError(f"--model = {model.__name__}: is dimensionless, the rules are in mV and ms")
     described = _described(model, given)
+    check_longest_step(given, 1.0 if given.save_every is None else given.save_every)
     found = screen(
         _sampled(described, given),
         make_rules(given),

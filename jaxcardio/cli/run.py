@@ -3,8 +3,10 @@
 import argparse
 
 import diffrax
+import numpy as np
 
 from .. import pharmacology, plot
+from ..arguments import check
 from ..biomarkers import action_potentials
 from ..cell import dtype_of, unknown_name
 from ..progress import progress_bar
@@ -31,6 +33,8 @@ SOLVERS = {
     "tsit5": diffrax.Tsit5,
     "euler": diffrax.Euler,
 }
+LEAST = 0.2
+"""A potential nearer to 0 than this, mV, was meant in V."""
 LONG = 1_000_000
 """A run of no more steps is one program, and shows only its end: it takes a second or two."""
 ADAPTIVE = ("kvaerno3", "kvaerno5", "tsit5")
@@ -104,6 +108,11 @@ def _initial_state(cell, given):
     for name, value in assignments("--init", given.init).items():
         if name not in y._fields:
             raise ValueError(f"--init: {unknown_name('state', name, y._fields, type(cell).__name__)}")
+        unit = cell.units[name]
+        check(f"--init: y0.{name}", value, unit, "finite", np.isfinite)
+        if name == cell.potential and unit == "mV":
+            allowed = f"mV: 0, or beyond +-{LEAST} mV (is it in V?)"
+            check(f"--init: y0.{name}", value, unit, allowed, lambda x: (x == 0) | (np.abs(x) >= LEAST))
         y = y._replace(**{name: value})
     return y if given.init else None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import models, pharmacology, plot
-from ..arguments import check_whole
+from ..arguments import check, check_seed, check_whole
 from ..files.writing import write_text
 from ..progress import say
 from ..twin import (
@@ -27,7 +27,7 @@ from ..twin import (
     write_example,
 )
 from ..twin.beats import BEATS_EVERY
-from .common import checked_figure, checked_output, save_figure
+from .common import check_temperature, checked_figure, checked_output, save_figure
 from .text import text_table
 
 SHOWN = {"apd90": "ms", "apd50": "ms", "cycle_length": "ms", "mdp": "mV", "peak": "mV", "dvdt_max": "V/s"}
@@ -79,6 +79,13 @@ def _check_numbers(given: argparse.Namespace) -> None:
     """What is used only after the training or the fit is looked at before."""
     for option, unit in (("draws", "cells"), ("cells", "cells"), ("epochs", "epochs"), ("starts", "fits")):
         check_whole(f"--{option}", getattr(given, option), unit)
+    check_seed(given.seed, "--seed", bits=31)
+    check("--spread", given.spread, "", "0 < spread < 1", lambda x: 0 < x < 1)
+    check("--doses", given.doses, "nM", "ascending, finite and >= 0", lambda x: (np.diff(x) > 0).all() and x[0] >= 0)
+    check("--cells", given.cells, "cells", "100 to 2^32", lambda x: 100 <= x <= 2**32)
+    if given.temperature is not None:
+        check_temperature("--temperature", given.temperature)
+    check("--capacitance", given.capacitance, "pF", "> 0, finite", lambda x: 0 < x < np.inf)
     for dose in given.doses:
         pharmacology.block(models.KernikClancy2019(), given.drug, dose)
 
@@ -118,9 +125,11 @@ def _beats_table(beats, response) -> str:
     rows = [("beats", "unit", "twin", "90 % interval")]
     for name, unit in SHOWN.items():
         low, _, high = response.quantiles(name)[0]
-        rows.append((name, unit, f"{beats.biomarkers[name]:.1f}", f"{low:.1f} to {high:.1f}"))
+        about = "~" * (name == "dvdt_max")
+        rows.append((name, unit, f"{about}{beats.biomarkers[name]:.1f}", f"{about}{low:.1f} to {high:.1f}"))
+    sampled = f"\n~ of samples {BEATS_EVERY:g} ms apart, not the model's own: low by some per cent"
     said = "" if beats.beats else "\n(this cell does not beat by itself)"
-    return text_table(rows, left=2) + said
+    return text_table(rows, left=2) + sampled + said
 
 
 def _figure(recording: Recording, twin: Twin, beats, response):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ..arguments import check, check_whole, typed
 from ..cell import AbstractCell
 from ..progress import progress_bar
 from ..protocols import PulseTrain
@@ -62,6 +63,7 @@ class Explanation(NamedTuple):
         return self.treatment.names[k] if self.log_ratio[k] != 0 else None
 
 
+@typed
 def explain(
     cell: AbstractCell,
     control: Observations,
@@ -85,6 +87,8 @@ def explain(
         alternatives: how many single currents besides the main one are tried.
         progress: True for a bar on stderr, or a function of the fraction done.
     """
+    check("pull", pull, "", ">= 0, finite", lambda x: 0 <= x < np.inf)
+    check_whole("alternatives", alternatives, "", least=0)
     report = progress_bar("explaining", 100, "%") if progress is True else progress or (lambda done: None)
     before = retrain(cell, control, names=names, pull=pull, progress=lambda done: report(0.3 * done), **steps)
     problem = Problem(cell, treatment, before.names, **steps)
@@ -103,6 +107,7 @@ def explain(
     return Explanation(before, after, tuple(found[:1] + sorted(found[1:], key=lambda a: a.cost)))
 
 
+@typed
 def currents_on_common_waveform(
     explanation: Explanation, cycle_length: float = 800.0
 ) -> tuple[Float[np.ndarray, " times"], Any, Any, Any]:
@@ -113,6 +118,7 @@ def currents_on_common_waveform(
     Returns:
         ts (ms), the states, and the currents (pA/pF) of the control cell and of the treated cell, (times,) each.
     """
+    check("cycle_length", cycle_length, "ms", "50 to 10000", lambda x: 50 <= x <= 10_000)
     cell = explanation.control.cell
     pulses = PulseTrain(amplitude=-52.0, duration=1.0, period=cycle_length, start=10.0)
     begin = np.floor(20_000.0 / cycle_length - 1) * cycle_length

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from ..arguments import check, check_whole
+from ..arguments import check, check_seed, check_whole, typed
 from ..cell import AbstractCell, dtype_of
 from ..progress import progress_bar
 from ..simulation.closed_form import voltage_gates
@@ -33,6 +33,7 @@ class FirstPass(NamedTuple):
     losses: Float[np.ndarray, " chunks"]
 
 
+@typed
 def first_pass(
     cell: AbstractCell,
     *,
@@ -61,7 +62,9 @@ def first_pass(
     ValueError: an argument out of its range; a cell without such gates.
     """
     check_whole("steps", steps, "steps", CHUNKS)
-    check("rate", rate, "", "above 0", lambda x: x > 0)
+    check("rate", rate, "", "above 0", lambda x: 0 < x < np.inf)
+    check_whole("width", width, "units")
+    check_seed(seed)
     gates = voltage_gates(cell)
     if not gates:
         raise ValueError(f"cell: {type(cell).__name__} has no gates of voltage alone for a network to learn")

@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 
+from ..arguments import typed
 from ..cell import AbstractCell, AbstractWrappedCell
 from ..relaxation import Relaxation
 from .gating import GatingNetwork
@@ -20,6 +21,7 @@ class GatedCell(AbstractWrappedCell):
         return self.cell.rates(t, y, i_stim)._replace(**learned)
 
 
+@typed
 def as_cell(network: GatingNetwork, cell: AbstractCell) -> GatedCell:
     """The neural ODE as an ordinary cell: `network` moves its gates, the equations of `cell` everything else.
 

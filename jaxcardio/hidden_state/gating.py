@@ -1,6 +1,6 @@
 """The gating recurrent cell: Hodgkin-Huxley gates whose steady states and time constants are learned."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from ..arguments import check, check_whole
+from ..arguments import check, check_whole, typed
 from ..cell import AbstractCell
 from ..relaxation import Relaxation
 
@@ -27,8 +27,11 @@ class GatingCell(eqx.Module):
     rho: eqx.nn.Linear
     step: float = eqx.field(static=True)
 
+    @typed
     def __init__(self, features: int, gates: int, step: float, *, key: Key[Array, ""]):
         check("step", step, "ms", "above 0", lambda x: x > 0)
+        check_whole("features", features, "")
+        check_whole("gates", gates, "")
         one, other = jax.random.split(key)
         self.steady = eqx.nn.Linear(features, gates, key=one)
         self.rho = eqx.nn.Linear(features, gates, key=other)
@@ -55,6 +58,7 @@ class GatingNetwork(eqx.Module):
     observables: tuple[str, ...] = eqx.field(static=True)
     activation: str = eqx.field(static=True)
 
+    @typed
     def __init__(
         self,
         gates: tuple[str, ...],
@@ -78,6 +82,8 @@ class GatingNetwork(eqx.Module):
         check_whole("width", width, "units")
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation = {activation!r}; allowed: {', '.join(ACTIVATIONS)}")
+        for name, ends in ranges.items():
+            check(f"ranges[{name!r}]", ends, "", "(lowest, highest)", lambda x: x.shape == (2,) and x[0] < x[1])
         one, two, three = jax.random.split(key, 3)
         low, high = np.array(list(ranges.values()), float).T
         self.dense = eqx.nn.Linear(len(ranges), width, key=one), eqx.nn.Linear(width, width, key=two)
@@ -139,13 +145,16 @@ def true_relaxations(cell: AbstractCell, gates: tuple[str, ...], V: Float[Array,
     return jax.vmap(at)(V)
 
 
-def gate_curves(network: GatingNetwork, cell: AbstractCell, V: Any = None) -> GateCurves:
+@typed
+def gate_curves(
+    network: GatingNetwork, cell: AbstractCell, V: Float[np.ndarray, " voltages"] | None = None
+) -> GateCurves:
     """The learned curves beside the true ones at V (mV; default -100 to 60), other observables as at rest."""
-    V = jnp.linspace(-100.0, 60.0, 161) if V is None else jnp.asarray(V, float)
+    at = jnp.linspace(-100.0, 60.0, 161) if V is None else jnp.asarray(V, float)
     y = cell.initial_state()
     dtype = network.cell.steady.weight.dtype
     others = [jnp.asarray(getattr(y, name), dtype) for name in network.observables[1:]]
-    r = jax.vmap(lambda v: network.relaxations(v, *others))(V.astype(dtype))
-    r = jax.tree.map(lambda x: x.astype(V.dtype), r)
+    r = jax.vmap(lambda v: network.relaxations(v, *others))(at.astype(dtype))
+    r = jax.tree.map(lambda x: x.astype(at.dtype), r)
     learned = {name: Relaxation(r.steady[:, k], rate=r.rate[:, k]) for k, name in enumerate(network.gates)}
-    return GateCurves(np.asarray(V), learned, true_relaxations(cell, network.gates, V))
+    return GateCurves(np.asarray(at), learned, true_relaxations(cell, network.gates, at))

@@ -7,13 +7,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ..arguments import check, refusal
+from ..arguments import check, refusal, typed
 from ..files.hdf5 import read_network, write_network
 from .gating import GatingNetwork
 
 FORMAT = "jaxcardio gating network 1"
 
 
+@typed
 def save_network(path: str | Path, network: GatingNetwork) -> None:
     """Writes a gating network, of `first_pass` or of a `TwoPartNetwork`, whole or not at all."""
     ends = zip((network.centre - network.scale).tolist(), (network.centre + network.scale).tolist(), strict=True)
@@ -27,6 +28,7 @@ def save_network(path: str | Path, network: GatingNetwork) -> None:
     write_network(path, FORMAT, about, _float32(network))
 
 
+@typed
 def load_network(path: str | Path) -> GatingNetwork:
     """Reads what `save_network` wrote; anything else is a ValueError that names the path."""
     return read_network(path, FORMAT, _empty)[1]

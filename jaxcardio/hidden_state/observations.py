@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from ..arguments import check
+from ..arguments import check, check_fields, check_seed, check_whole, typed
 from ..cell import AbstractCell
 from ..files.reading import Group, open_hdf5
 from ..files.writing import put, write_hdf5
@@ -54,7 +54,8 @@ class Sweep:
     name: str = "sweep"
 
     def __post_init__(self):
-        check("cycle_length", self.cycle_length, "ms", "above 0", lambda x: (x > 0) & np.isfinite(x))
+        check_fields(self)
+        check("cycle_length", self.cycle_length, "ms", "> 0, finite", lambda x: 0 < x < np.inf)
         check("dt", self.dt, "ms", f"0 < dt <= {SLOWEST:g}", lambda x: 0 < x <= SLOWEST)
         check("onset", self.onset, "ms", "from 0 to half a cycle", lambda x: 0 <= x <= self.cycle_length / 2)
         if abs(self.cycle_length / self.dt - self.samples) > 1e-6:
@@ -95,6 +96,7 @@ class Observations:
     name: str = "observations"
 
     def __post_init__(self):
+        check_fields(self)
         if not self.sweeps:
             raise ValueError(f"{self.name}: no sweeps; allowed: at least one cycle length")
         for what in ("dt", "onset"):
@@ -172,6 +174,7 @@ def _checked(
     return trace
 
 
+@typed
 def simulated_observations(
     cell: AbstractCell,
     cycle_lengths=(400.0, 600.0, 800.0),
@@ -193,6 +196,9 @@ def simulated_observations(
         seed: of the noise.
         name: of the observations.
     """
+    check_whole("dt", dt, "ms")
+    check("noise", noise, "mV and mM", "two numbers >= 0", lambda x: x.shape == (2,) and (x >= 0).all())
+    check_seed(seed)
     beats = paced_beats(cell, cycle_lengths, duration=duration)
     draws = np.random.default_rng(seed)
     sweeps = []

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ..arguments import check
+from ..arguments import check, refusal, typed
 from ..cell import AbstractCell
 from ..progress import progress_bar
 from ..protocols import PulseTrain
@@ -57,6 +57,7 @@ def pulse() -> PulseTrain:
     return PulseTrain(amplitude=-52.0, duration=1.0, period=1e6, start=ONSET)
 
 
+@typed
 def paced_beats(
     cell: AbstractCell,
     cycle_lengths: Float[np.ndarray, " lengths"] | Sequence[float] = CYCLE_LENGTHS,
@@ -82,6 +83,9 @@ def paced_beats(
     if lengths.ndim != 1 or not len(lengths) or not (lengths % 1 == 0).all() or lengths.min() < 50:
         raise ValueError(f"cycle_lengths = {cycle_lengths} ms; allowed: whole milliseconds, each at least 50")
     check("duration", duration, "ms", f"at least {2 * lengths.max()}", lambda x: x >= 2 * lengths.max())
+    fields = type(cell.initial_state())._fields
+    if y0 is not None and (isinstance(y0, type) or getattr(y0, "_fields", None) != fields):
+        raise refusal("y0", y0, "", f"a state with fields {', '.join(fields)}, as cell.initial_state()")
     longest = lengths.max()
     stimulus = pulse()
     ts = np.append(np.arange(ONSET), staged_grid(np.array([ONSET]), np.zeros(0), ONSET, longest, STAGES))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..arguments import check
+from ..arguments import check, typed
 from ..cell import AbstractCell, unknown_name
 from ..progress import progress_bar
 from ..protocols import PulseTrain
@@ -242,6 +242,7 @@ def _lasso(A, b, x, centre, weight, movable, sweeps: int = 200):
     return z
 
 
+@typed
 def retrain(
     cell: AbstractCell,
     observations: Observations,

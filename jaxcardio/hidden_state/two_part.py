@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 
-from ..arguments import check, check_whole
+from ..arguments import check, check_seed, check_whole, typed
 from ..cell import AbstractCell
 from ..simulation.closed_form import voltage_gates
 from ..training import fit
@@ -116,8 +116,11 @@ def traces(cell: AbstractCell, data: PacedBeats) -> tuple[Traces, tuple[str, ...
     return Traces(*each), gates, others
 
 
+@typed
 def published_network(cell: AbstractCell, data: PacedBeats, *, width: int = 30, seed: int = 0) -> TwoPartNetwork:
     """The study's network, untrained, scaled to this data."""
+    check_whole("width", width, "units")
+    check_seed(seed)
     found, gates, others = traces(cell, data)
     every = np.concatenate(found.others)
     low, high = every.min(0), every.max(0)
@@ -135,6 +138,7 @@ def decay(network: Any) -> Float[Array, ""]:
     return sum((jnp.mean(x**2) for x in weights), jnp.zeros((), jnp.float32))
 
 
+@typed
 def published_first_pass(
     cell: AbstractCell,
     data: PacedBeats,
@@ -160,6 +164,7 @@ def published_first_pass(
         seed: of weights, split and windows.
         progress: True for a bar on stderr, or a function of the fraction done.
     """
+    _check_training(epochs, batches, batch, rate, seed)
     check_whole("batches", batches, "batches")
     check_whole("batch", batch, "windows")
     found, _, _ = traces(cell, data)
@@ -194,6 +199,7 @@ def published_first_pass(
     return done._replace(model=eqx.combine(done.model, fixed))
 
 
+@typed
 def published_second_pass(
     network: TwoPartNetwork,
     cell: AbstractCell,
@@ -219,6 +225,8 @@ def published_second_pass(
         eta: weight of the drift of the gates; the study tries 1e-4 to 2e-3.
         epochs, batches, batch, rate, seed, progress: as for `published_first_pass`.
     """
+    _check_training(epochs, batches, batch, rate, seed)
+    check("eta", eta, "", ">= 0, finite", lambda x: 0 <= x < np.inf)
     check("eta", eta, "", "0 or more", lambda x: x >= 0)
     found, _, _ = traces(cell, data)
     found = found._replace(gates=tuple(_hidden(network.gating, observed) for observed in found.observed))
@@ -278,3 +286,10 @@ def _windows(found: Traces, draws: np.random.Generator, lengths, n: int) -> tupl
     return tuple(  # pyright: ignore[reportReturnType]
         jnp.asarray(np.stack([of[k][s : s + WINDOW + 1] for k, s in zip(which, starts, strict=True)])) for of in found
     )
+
+
+def _check_training(epochs, batches, batch, rate, seed) -> None:
+    for name, count in (("epochs", epochs), ("batches", batches), ("batch", batch)):
+        check_whole(name, count, "")
+    check("rate", rate, "", "> 0, finite", lambda x: 0 < x < np.inf)
+    check_seed(seed)

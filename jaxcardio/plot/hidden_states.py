@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import typed
 from ..hidden_state import Explanation, GateCurves, currents_on_common_waveform
 from .style import COLOURS, INK, empty_figure, house_style, legend
 
@@ -13,6 +14,7 @@ BRIEF = ("I_Na", "I_to")
 """Those that are over in the first milliseconds."""
 
 
+@typed
 def gate_curves(curves: GateCurves) -> Any:
     """Steady states (upper row) and time constants (lower row) against V: true as lines, learned as dashes."""
     with house_style():
@@ -31,6 +33,7 @@ def gate_curves(curves: GateCurves) -> Any:
     return figure
 
 
+@typed
 def explanation(found: Explanation) -> Any:
     """Observed and retrained V and Ca_i, currents on one waveform, and the ratio of every conductance."""
     with house_style():

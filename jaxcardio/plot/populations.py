@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import check_whole, typed
 from ..population.recipe import Batch, Recipe
 from ..population.study import DoseResponse, Event
 from ..population.viability import BIOMARKERS, REASONS, Screening
@@ -32,6 +33,7 @@ BIOMARKER_NAMES = {
 _SMALL = {"ha": "center", "fontsize": "small", "color": INK}
 
 
+@typed
 def incidence(
     result: DoseResponse,
     ax: Any = None,
@@ -63,6 +65,7 @@ def incidence(
     return ax
 
 
+@typed
 def apd90_by_dose(result: DoseResponse, ax: Any = None) -> Any:
     """APD90 of every cell that has complete beats at each dose: points, quartiles (bar) and median (line)."""
     ax = given_or_new(ax)
@@ -81,6 +84,7 @@ def apd90_by_dose(result: DoseResponse, ax: Any = None) -> Any:
     return ax
 
 
+@typed
 def examples(result: DoseResponse, ax: Any = None, *, example: int = 0, doses: Sequence[int] | None = None) -> Any:
     """V of one example cell at some doses, by their place in `result.doses`.
 
@@ -102,6 +106,7 @@ def examples(result: DoseResponse, ax: Any = None, *, example: int = 0, doses: S
     return ax
 
 
+@typed
 def dose_response(result: DoseResponse) -> Any:
     """A figure of a whole study: incidences, APD90 at each dose, and the example cells at every dose. Returns it."""
     shown = result.example_V.shape[1]
@@ -120,6 +125,7 @@ def dose_response(result: DoseResponse) -> Any:
     return fig
 
 
+@typed
 def population(trace: Trace, ax: Any = None, *, output: str | None = None, cells: int = 4) -> Any:
     """A saved quantity of a population against time: the first `cells` that ended well, median and 5 to 95 % of all.
 
@@ -140,6 +146,7 @@ def population(trace: Trace, ax: Any = None, *, output: str | None = None, cells
     return ax
 
 
+@typed
 def batch(some: Batch, recipe: Recipe, ax: Any = None, *, output: str | None = None, cells: int = 4) -> Any:
     """An output of some cells of a dataset against time: the first `cells`, median and 5 to 95 % of all."""
     ax = given_or_new(ax)
@@ -152,6 +159,7 @@ def batch(some: Batch, recipe: Recipe, ax: Any = None, *, output: str | None = N
     return ax
 
 
+@typed
 def biomarker(found: Screening, name: str, ax: Any = None) -> Any:
     """Histogram of a biomarker over the cells in which it was measured, viable or not, and its allowed range."""
     ax = given_or_new(ax)
@@ -172,6 +180,7 @@ def biomarker(found: Screening, name: str, ax: Any = None) -> Any:
     return ax
 
 
+@typed
 def reasons(found: Screening, ax: Any = None) -> Any:
     """How many cells are viable, and how many each reason speaks against; a cell may count under several."""
     ax = given_or_new(ax)
@@ -184,6 +193,7 @@ def reasons(found: Screening, ax: Any = None) -> Any:
     return ax
 
 
+@typed
 def screening(found: Screening, fig: Any = None) -> Any:
     """A figure of a whole screening, or this part of one: reasons, and every biomarker. Returns it."""
     fig = empty_figure((9, 6.5)) if fig is None else fig
@@ -200,6 +210,7 @@ def screening(found: Screening, fig: Any = None) -> Any:
 
 def _many(ax, ts: np.ndarray, values: np.ndarray, rows: np.ndarray, shown: int) -> None:
     """The first few of the rows (cells) as thin lines over the median and the 5 to 95 % band of all of them."""
+    check_whole("cells", shown, "cells", least=0)
     if len(rows) == 0:
         raise ValueError("no cell to draw: none ended well")
     low, middle, high = np.percentile(values[rows], [5, 50, 95], axis=0)

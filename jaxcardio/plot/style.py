@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import refusal
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Okabe and Ito's colours, which colour-blind readers can tell apart."""
 INK = "#404040"
@@ -57,6 +59,8 @@ def empty_figure(size: tuple[float, float]) -> Any:
 
 
 def given_or_new(ax: Any) -> Any:
+    if ax is not None and (isinstance(ax, type) or not hasattr(ax, "plot")):
+        raise refusal("ax", ax, "", "axes of matplotlib, or None")
     return figure()[1] if ax is None else ax
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import check_whole, refusal, typed
 from ..biomarkers import ActionPotentials, Restitution
 from ..clock import RESOLUTION
 from ..protocols import AbstractProtocol
@@ -12,6 +13,7 @@ from ..simulation.trace import Trace
 from .style import COLOURS, INK, cut_spikes, given_or_new, legend, pretty
 
 
+@typed
 def potential(trace: Trace, ax: Any = None, *, cells: Sequence[int] | None = None, **style) -> Any:
     """Membrane potential against time. Of a population the chosen `cells` (default: the first five)."""
     ax = given_or_new(ax)
@@ -28,6 +30,7 @@ def potential(trace: Trace, ax: Any = None, *, cells: Sequence[int] | None = Non
     return ax
 
 
+@typed
 def currents(trace: Trace, names: Sequence[str] | None = None, ax: Any = None, *, cell: int = 0) -> Any:
     """Named currents of one cell against time (default: the six that carry most charge). Outward is positive."""
     ax = given_or_new(ax)
@@ -48,6 +51,7 @@ def currents(trace: Trace, names: Sequence[str] | None = None, ax: Any = None, *
     return ax
 
 
+@typed
 def action_potentials(trace: Trace, beats: ActionPotentials, ax: Any = None, *, cell: int = 0) -> Any:
     """One potential with every measured beat marked: upstroke, peak, APD90 (bar) and early afterdepolarisations."""
     ax = given_or_new(ax)
@@ -72,6 +76,7 @@ def action_potentials(trace: Trace, beats: ActionPotentials, ax: Any = None, *, 
     return ax
 
 
+@typed
 def restitution(pairs: Restitution, ax: Any = None, *, label: str | None = None, **style) -> Any:
     """APD90 against the diastolic interval before it; one point a beat."""
     ax = given_or_new(ax)
@@ -87,6 +92,7 @@ def restitution(pairs: Restitution, ax: Any = None, *, label: str | None = None,
     return ax
 
 
+@typed
 def protocol(applied: AbstractProtocol, t1: float, ax: Any = None, **style) -> Any:
     """A stimulus (pA/pF) or voltage command (mV) from 0 to `t1` ms, its edges upright."""
     ax = given_or_new(ax)
@@ -103,6 +109,9 @@ def protocol(applied: AbstractProtocol, t1: float, ax: Any = None, **style) -> A
 def _one(x, cell: int) -> np.ndarray:
     """The chosen cell of (cells, n), or all of (n,)."""
     x = np.asarray(x)
+    check_whole("cell", cell, "", least=0)
+    if x.ndim > 1 and cell >= len(x):
+        raise refusal("cell", cell, "", f"0 to {len(x) - 1}")
     return x if x.ndim == 1 else x[cell]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from ..arguments import typed
 from .populations import EVENT_NAMES
 from .style import (
     COLOURS,
@@ -48,6 +49,7 @@ GATES = {
 """How the Kernik parameters of each current begin; `f_g` is the conductance of I_f, and no parameter of gate f."""
 
 
+@typed
 def recording_and_fit(
     ts: Float[np.ndarray, " n"],
     command: Float[np.ndarray, " n"],
@@ -92,6 +94,7 @@ def recording_and_fit(
     return axes
 
 
+@typed
 def parameters(
     names: Sequence[str],
     mean: Float[np.ndarray, " n"],
@@ -148,6 +151,7 @@ def parameters(
     return ax
 
 
+@typed
 def learning_curves(
     training: Float[np.ndarray, " epochs"],
     validation: Float[np.ndarray, " epochs"],
@@ -181,6 +185,7 @@ def learning_curves(
     return ax
 
 
+@typed
 def population_variability(
     ts: Float[np.ndarray, " time"],
     V: Float[np.ndarray, "cells time"],
@@ -223,6 +228,7 @@ def population_variability(
     return axes
 
 
+@typed
 def dose_incidence(study: "TwinStudy", ax: Any = None, *, event: "Event" = "ead", level: float = 0.95) -> Any:
     """Incidence of an event against the dose with its intervals: of all cells, and of those around each twin."""
     ax = given_or_new(ax)
@@ -242,6 +248,7 @@ def dose_incidence(study: "TwinStudy", ax: Any = None, *, event: "Event" = "ead"
     return ax
 
 
+@typed
 def apd_distribution(study: "TwinStudy", ax: Any = None) -> Any:
     """APD90 of the viable cells without drug: a histogram of those around each twin, stacked; mean and sd above it."""
     ax = given_or_new(ax)
@@ -263,6 +270,7 @@ def apd_distribution(study: "TwinStudy", ax: Any = None) -> Any:
     return ax
 
 
+@typed
 def beats(
     twin: "SimulatedTwin", axes: Sequence[Any] | None = None, *, true: "SimulatedTwin | None" = None
 ) -> Sequence[Any]:
@@ -278,6 +286,7 @@ def beats(
     return axes
 
 
+@typed
 def six_currents(
     twin: "SimulatedTwin", axes: Sequence[Any] | None = None, *, true: "SimulatedTwin | None" = None
 ) -> Sequence[Any]:
@@ -290,6 +299,7 @@ def six_currents(
     return axes
 
 
+@typed
 def uncertain_dose_response(response: "UncertainResponse", axes: Sequence[Any] | None = None) -> Sequence[Any]:
     """APD90 of a twin against the dose (median, and 5 to 95 % of its posterior), and probabilities of what goes wrong.
 
@@ -320,6 +330,7 @@ def uncertain_dose_response(response: "UncertainResponse", axes: Sequence[Any] |
     return axes
 
 
+@typed
 def twin_report(
     title: str,
     *,

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..arguments import check, check_whole
+from ..arguments import check, check_whole, typed
 from ..files.records import versions
 from ..progress import progress_bar
 from .recipe import Batch, Recipe
@@ -43,6 +43,7 @@ BLOCK = 32
 """Neighbouring cells that are read together."""
 
 
+@typed
 def make_dataset(
     folder: str | Path,
     recipe: Recipe,
@@ -237,6 +238,7 @@ class Dataset:
         return Batch(np.empty(n, np.int64), np.empty((n, len(self.recipe.parameters))), outputs)
 
 
+@typed
 def problems(folder: str | Path, progress: bool | Callable[[float], None] = False) -> list[ShardError]:
     """Reads every byte of every shard of a dataset; what is wrong with each, or nothing. Nothing is changed."""
     folder = Path(folder)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from ..arguments import check_known, typed
 from .hashing import owen_scrambled, permuted, random_words, sobol_points
 
 JITTER_BITS = 20
@@ -56,10 +57,9 @@ class LogNormal(AbstractDistribution):
     truncation: float | None = None
 
     def __post_init__(self):
-        if not _is_number(self.sigma) or not 0 <= self.sigma < np.inf:
-            raise ValueError(f"sigma = {self.sigma}; allowed: >= 0 (of the natural logarithm)")
-        if self.truncation is not None and not (_is_number(self.truncation) and 0 < self.truncation < np.inf):
-            raise ValueError(f"truncation = {self.truncation} sigmas; allowed: > 0 sigmas, or None")
+        check_known("sigma", self.sigma, "", ">= 0 (of the natural logarithm)", lambda x: 0 <= x < np.inf)
+        if self.truncation is not None:
+            check_known("truncation", self.truncation, "sigmas", "> 0 sigmas, or None", lambda x: 0 < x < np.inf)
 
     def factors(self, names, *, seed, indices):
         from scipy.special import ndtr, ndtri  # costs time to import, and only this needs it
@@ -125,6 +125,7 @@ class Sobol(AbstractDistribution):
 KINDS: dict[str, type[AbstractDistribution]] = {x.__name__: x for x in (Uniform, LogNormal, LatinHypercube, Sobol)}
 
 
+@typed
 def distribution_to_json(distribution: AbstractDistribution) -> dict[str, Any]:
     """The distribution as a plain dict that JSON can hold, e.g. `{"type": "Uniform", "spread": 0.2}`."""
     fields = dataclasses.asdict(distribution)  # pyright: ignore[reportArgumentType]
@@ -158,12 +159,11 @@ def _around_one(u, spread):
 
 
 def _check_spread(spread):
-    if not (_is_number(spread) and 0 <= spread < 1):
-        raise ValueError(f"spread = {spread}; allowed: 0 <= spread < 1 (relative)")
-
-
-def _is_number(x) -> bool:
-    return isinstance(x, int | float | np.number) and not isinstance(x, bool)
+    try:
+        check_known("spread", spread, "", "", lambda x: 0 <= x < 1)
+    except ValueError:
+        said = " ".join(str(spread).split())
+        raise ValueError(f"spread = {said}; allowed: 0 <= spread < 1 (relative)") from None
 
 
 def _is_whole(x) -> bool:

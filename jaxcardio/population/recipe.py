@@ -11,16 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..arguments import check, check_whole, refusal
+from ..arguments import check, check_fields, check_whole, refusal, typed
 from ..cell import AbstractCell, astype, unknown_name
+from ..clock import check_time
 from ..files.records import cell_from_json, cell_to_json
 from ..protocols import AbstractProtocol, from_json, to_json
-from ..simulation.grid import paced_grid, save_times
+from ..simulation.grid import check_span, paced_grid, save_times
+from ..simulation.memory import STEP_BYTES, check_fits
 from ..simulation.trace import Status
 from ..solvers import RushLarsen2
 from .distributions import AbstractDistribution, distribution_from_json, distribution_to_json
 from .hashing import VERSION
-from .sampling import sample
+from .sampling import MOST, sample
 from .simulation import simulate
 from .viability import DISCARD, DT, T1, Reason, Rules, check_window, screen
 
@@ -98,15 +100,15 @@ class Recipe:
     screening_discard: float = DISCARD
 
     def __post_init__(self):
+        check_fields(self)
         check_whole("n", self.n, "cells")
-        if isinstance(self.parameters, str):
-            raise refusal("parameters", self.parameters, "", "a list of names")
-        for name in ("protocol", "screening_protocol"):
-            applied = getattr(self, name)
-            if applied is not None and not isinstance(applied, AbstractProtocol):
-                raise refusal(name, applied, "", "one of jaxcardio.protocols, or None")
+        if self.n > MOST:
+            raise refusal("n", self.n, "cells", "at most 2^32")
         check("t1", self.t1, "ms", "> 0", lambda x: np.isfinite(x) and x > 0)
+        check_time("t1", self.t1)
         check("save_every", self.save_every, "ms", f"0 < save_every <= t1 = {self.t1} ms", lambda x: 0 < x <= self.t1)
+        samples = self.t1 / self.save_every
+        check_fits(f"t1 = {self.t1:g} ms at save_every = {self.save_every:g} ms", samples, "samples", STEP_BYTES)
         if self.dt is not None:
             check("dt", self.dt, "ms", "> 0, or None", lambda x: np.isfinite(x) and x > 0)
         if self.dtype not in ("float32", "float64"):
@@ -117,7 +119,7 @@ class Recipe:
         if self.cell.units[self.cell.potential] != "mV" and (self.dt is None or self.rules is not None):
             raise ValueError("dt and rules: a dimensionless model needs a dt > 0, and the rules are in mV and ms")
         if self.rules is not None:
-            check_window(self.screening_t1, self.screening_discard, self.screening_protocol)
+            check_window(self.screening_t1, self.screening_discard, self.screening_protocol, "screening_")
         object.__setattr__(self, "parameters", tuple(self.parameters))
         object.__setattr__(self, "outputs", tuple(self.outputs))
         cell_to_json(self.cell)
@@ -252,8 +254,11 @@ class Recipe:
             )
 
 
+@typed
 def usual_steps(protocol: AbstractProtocol | None, t1: float, dt: float | None = None) -> dict[str, Any]:
     """How a population is stepped, as options of `simulate`: see `Recipe.dt`."""
+    check_span(0.0, t1)
+    check("dt", dt, "ms", "> 0, finite, or None", lambda x: 0 < x < np.inf)
     if protocol is not None and protocol.kind == "voltage":
         return {} if dt is None else {"dt": dt}
     if protocol is not None and dt is None:

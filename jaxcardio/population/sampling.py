@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
-from ..arguments import check_whole
+from ..arguments import check_seed, check_whole, typed
 from ..cell import AbstractCell, check_cell, unknown_name
 from .distributions import AbstractDistribution, Uniform
 from .hashing import VERSION as VERSION
@@ -18,6 +18,7 @@ MOST = 2**32
 """Seeds and cell indices lie below this: they are words of 32 bits."""
 
 
+@typed
 def sample(
     cell: Cell,
     *,
@@ -50,7 +51,7 @@ def sample(
     """
     drawn_from = _distribution(spread, distribution)
     which = _indices(n, start, indices)
-    _check_seed(seed)
+    check_seed(seed)
     check_cell(cell)
     _check_names(parameters, cell)
     if cell.population_size() not in (None, len(which)):
@@ -61,6 +62,7 @@ def sample(
     return cell.replace(**{k: v * jnp.asarray(factors[:, j], v.dtype) for j, (k, v) in enumerate(values.items())})
 
 
+@typed
 def relative_change(
     cells: AbstractCell, cell: AbstractCell, parameters: Sequence[str]
 ) -> Float[np.ndarray, "n parameters"]:
@@ -105,7 +107,7 @@ def _indices(n: int | None, start: int, indices: ArrayLike | Sequence[int] | Non
         n = int(n)
         if n > MOST:
             raise ValueError(f"n = {n} cells; allowed: at most 2^32")
-        if not (isinstance(start, int) and 0 <= start <= MOST - n):
+        if not (not isinstance(start, bool) and 0 <= start <= MOST - n):
             raise ValueError(f"start = {start}; allowed: a whole number from 0 to 2^32 - n")
         return np.arange(start, start + n)
     which = np.asarray(indices)
@@ -116,11 +118,6 @@ def _indices(n: int | None, start: int, indices: ArrayLike | Sequence[int] | Non
     if which.min() < 0 or which.max() >= MOST:
         raise ValueError(f"indices = {which.min()} to {which.max()}; allowed: 0 to 2^32 - 1")
     return which
-
-
-def _check_seed(seed: int) -> None:
-    if isinstance(seed, bool) or not (isinstance(seed, int | np.integer) and 0 <= seed < MOST):
-        raise ValueError(f"seed = {seed}; allowed: a whole number from 0 to 2^32 - 1")
 
 
 def _check_names(parameters: Sequence[str], cell: AbstractCell) -> None:

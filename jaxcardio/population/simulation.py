@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ..arguments import check_whole
+from ..arguments import check_whole, typed
 from ..cell import AbstractCell, check_cell, dtype_of
 from ..progress import progress_bar
 from ..protocols import AbstractProtocol
@@ -28,6 +28,7 @@ MEMORY_SHARE = 0.4
 """Part of the free memory that the chunks in flight may take."""
 
 
+@typed
 def simulate(
     cells: AbstractCell,
     protocol: AbstractProtocol | None = None,
@@ -97,6 +98,7 @@ def simulate(
     return Trace(about["ts"], ys, status, final_state, steps, cells, protocol, about["solver"])
 
 
+@typed
 def member(cells: AbstractCell, index) -> AbstractCell:
     """Cell `index` of a population, or the population of several indices (an array)."""
     axes = cells.population_axes()

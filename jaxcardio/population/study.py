@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ..arguments import check, check_whole, typed
 from ..cell import AbstractCell
 from ..files.hdf5 import read_hdf5
 from ..files.reading import FLOATS, NUMBERS, TRUTH, WHOLE, Group
@@ -141,6 +142,7 @@ _ALSO = {
 }
 
 
+@typed
 def dose_response(
     cells: AbstractCell,
     drug: str | Drug,
@@ -177,6 +179,7 @@ def dose_response(
     ValueError: an argument out of its range, by name; an unknown drug; no cell is viable.
     """
     doses = _checked_doses(doses)
+    check_whole("examples", examples, "cells", least=0)
     check_window(t1, discard, protocol)
     options = run_options(options) | {"t1": t1, "save_every": save_every, "chunk": chunk}
     if cells.population_size() is None:
@@ -250,10 +253,11 @@ def _settings(options, protocol, discard, record) -> str:
 
 
 def _checked_doses(doses) -> np.ndarray:
-    doses = np.atleast_1d(np.asarray(doses, np.float64))
-    ascending = doses.ndim == 1 and doses.size > 0 and (np.diff(doses) > 0).all()
-    if not ascending or not (np.isfinite(doses) & (doses >= 0)).all():
-        raise ValueError(f"doses = {doses.tolist()} nM; allowed: ascending, finite and >= 0 nM")
+    def ascends(x):
+        return x.ndim == 1 and x.size and x[0] >= 0 and (np.diff(x) > 0).all() and np.isfinite(x).all()
+
+    check("doses", doses, "nM", "ascending, finite and >= 0 nM", ascends)
+    doses = np.asarray(doses, np.float64)
     return doses if doses[0] == 0 else np.append(0.0, doses)
 
 

@@ -9,6 +9,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Int
 
+from ..arguments import check_known, refusal, typed
 from ..biomarkers import action_potentials_from
 from ..cell import AbstractCell, unknown_name
 from ..protocols import AbstractProtocol
@@ -112,6 +113,7 @@ class Rules:
         return Rules(**{**written, "ranges": {k: _with_open_ends(x) for k, x in written["ranges"].items()}})
 
 
+@typed
 def measure(trace: Trace, discard: float) -> dict[str, np.ndarray]:
     """Every quantity of `UNITS` for the cells of one run, each of shape (cells,).
 
@@ -133,6 +135,10 @@ def measure(trace: Trace, discard: float) -> dict[str, np.ndarray]:
         status: `Status` of the run; `failed` and `quiescent` are False where it is not OK.
     """
     ts = np.asarray(trace.ts)
+    allowed = f"0 to the last sample, {ts[-1]:g} ms"
+    check_known("discard", discard, "ms", allowed, lambda x: 0 <= x <= ts[-1])
+    if np.ndim(trace.V) != 2:
+        raise refusal("trace", f"V of shape {np.shape(trace.V)}", "", "a population, V of shape (n_cells, time)")
     late = ts >= discard
     V = np.asarray(trace.V)[:, late]
     V = np.where(np.isfinite(V), V, np.nan)  # a failed run may end in infinities, whose difference numpy warns of
@@ -159,8 +165,11 @@ def measure(trace: Trace, discard: float) -> dict[str, np.ndarray]:
     }
 
 
+@typed
 def judge(measured: Mapping[str, np.ndarray], rules: Rules) -> Int[np.ndarray, " cells"]:
     """Every `Reason` against each of the cells that `measure` saw, as bits; 0 where a cell is viable."""
+    if missing := [name for name in UNITS if name not in measured]:
+        raise refusal("measured", missing[0], "", "all that `measure` gives; this is missing")
     beats = measured["beats"]
     outside = np.zeros(len(beats), bool)
     for name, ends in rules.ranges.items():
@@ -224,6 +233,7 @@ class Screening(eqx.Module):
         return _table(self)
 
 
+@typed
 def screen(
     cells: AbstractCell,
     rules: Rules | None = None,
@@ -268,12 +278,17 @@ def run_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {"solver": RushLarsen2(), **steps, **options}
 
 
-def check_window(t1: float, discard: float, protocol: AbstractProtocol | None) -> None:
+def check_window(t1: float, discard: float, protocol: AbstractProtocol | None, of: str = "") -> None:
     """Refuses a run too short to tell whether a cell repolarises, and a voltage clamp."""
-    if not (np.isfinite(t1) and t1 > 0):
-        raise ValueError(f"t1 = {t1} ms; allowed: > 0")
-    if not 0 <= discard <= t1 - PATIENCE:
-        raise ValueError(f"discard = {discard} ms; allowed: 0 to t1 - {PATIENCE:g} = {t1 - PATIENCE:g} ms")
+    check_known(f"{of}t1", t1, "ms", "> 0", lambda x: np.isfinite(x) and x > 0)
+    allowed = f"0 to t1 - {PATIENCE:g} = {t1 - PATIENCE:g} ms"
+    if t1 < PATIENCE:
+        check_known(f"{of}discard", discard, "ms", f"{allowed}, where {of}t1 is too short", lambda x: 0 <= x <= t1)
+        long_enough = (
+            f">= {PATIENCE:g} ms, for as long a cell may take to come back to rest ({of}discard = {discard} ms)"
+        )
+        raise refusal(f"{of}t1", t1, "ms", long_enough)
+    check_known(f"{of}discard", discard, "ms", allowed, lambda x: 0 <= x <= t1 - PATIENCE)
     if protocol is not None and protocol.kind != "current":
         raise ValueError(f"protocol: a {protocol.kind} clamp; allowed: a stimulus, or None")
 
@@ -326,8 +341,10 @@ def _table(x: Screening) -> str:
         lines.append("  (a cell with two reasons counts under both)")
     rows = [("of the viable", "unit", "mean ± sd", "lowest", "highest", "allowed", "cells outside")]
     rows += [_table_row(x, name) for name in BIOMARKERS]
+    rows = [tuple(f"~{x}" if x in ("dvdt_max",) else x for x in row) for row in rows]
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     lines += ["  ".join(f"{t:>{w}}" for t, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.append("~ of samples, not the model's own: low by some per cent")
     return "\n".join(lines)
 
 

@@ -1,8 +1,9 @@
 """What a protocol is, its time counted from elsewhere, and what all protocols check."""
 
 import abc
+import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import equinox as eqx
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
-from ..arguments import check, is_real, is_traced, refusal
+from ..arguments import check, check_known, check_number, is_real, is_traced, refusal
 from ..clock import LATEST, RESOLUTION, check_time, inside
 
 Kind = Literal["current", "voltage"]
@@ -20,10 +21,24 @@ else:
     Number = ArrayLike
     """A number or an array of them: of Python, numpy or jax; traced where it may be."""
 
+Method = TypeVar("Method", bound=Callable[..., np.ndarray])
+
 MOST = 10**8
 """More edges, onsets or corners than this in one stretch of time are refused."""
 PROBE, PROBES = 0.005, 2_000_000
 """A protocol that tells nothing of itself is looked at so often, every so many ms, and at no more times than this."""
+
+
+def spanned(method: Method) -> Method:
+    """Of a method that is asked for a stretch of time: its ends are numbers, or refused by name."""
+
+    @functools.wraps(method)
+    def checked(self, t0, t1):
+        for name, value in (("t0", t0), ("t1", t1)):
+            check_known(name, value, "ms", "a number, not NaN", lambda t: t == t)
+        return method(self, t0, t1)
+
+    return checked  # pyright: ignore[reportReturnType]
 
 
 class AbstractProtocol(eqx.Module):
@@ -108,14 +123,17 @@ class Shifted(AbstractProtocol):
     def value(self, t):
         return self.inner.value(namespace(self, t).asarray(t) + self.t0)
 
+    @spanned
     def edges(self, t0, t1):
         (by,) = times_of(self, self.t0)
         return inside(self.inner.edges(by + t0, by + t1) - by, t0, t1)
 
+    @spanned
     def onsets(self, t0, t1):
         (by,) = times_of(self, self.t0)
         return self.inner.onsets(by + t0, by + t1) - by
 
+    @spanned
     def corners(self, t0, t1):
         (by,) = times_of(self, self.t0)
         return inside(self.inner.corners(by + t0, by + t1) - by, t0, t1)
@@ -155,14 +173,6 @@ def sequence(x: Any) -> Any:
     if not is_real(array) and array.size:
         return x
     return array if isinstance(x, np.ndarray) and array.dtype.kind == "f" else np.asarray(array, float)
-
-
-def check_number(name: str, value: Any, unit: str, allowed: str, is_allowed: Callable[[np.ndarray], Any]) -> None:
-    """As `check`, for one number that must be given."""
-    if value is None or (is_traced(value) and np.shape(value) != ()):
-        raise refusal(name, value, unit, f"{allowed}; one number")
-    check(name, value, unit, allowed, is_allowed)
-    check(name, value, unit, f"{allowed}; one number", lambda x: x.shape == ())
 
 
 def check_numbers(name: str, value: Any, unit: str, allowed: str, is_allowed: Callable[[np.ndarray], Any]) -> None:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
-from ..arguments import is_traced
+from ..arguments import is_traced, typed
 from ..clock import LATEST, RESOLUTION, check_time, inside
 from .base import (
     FINITE,
@@ -24,6 +24,7 @@ from .base import (
     namespace,
     number,
     sequence,
+    spanned,
     times_of,
     unit_of,
 )
@@ -50,12 +51,15 @@ class Constant(AbstractProtocol):
     def value(self, t):
         return self.level + 0 * t
 
+    @spanned
     def edges(self, t0, t1):
         return np.zeros(0)
 
+    @spanned
     def onsets(self, t0, t1):
         return np.zeros(0)
 
+    @spanned
     def corners(self, t0, t1):
         return np.zeros(0)
 
@@ -104,13 +108,16 @@ class Segments(AbstractProtocol):
         fraction = xp.clip((since - (ends[k] - durations[k])) / durations[k], 0.0, 1.0)
         return begin[k] + (end[k] - begin[k]) * fraction
 
+    @spanned
     def edges(self, t0, t1):
         start, durations = times_of(self, self.start, self.durations)
         return inside(start + np.concatenate([[0.0], np.cumsum(durations)]), t0, t1)
 
+    @spanned
     def onsets(self, t0, t1):
         return np.zeros(0)
 
+    @spanned
     def corners(self, t0, t1):
         return np.zeros(0)
 
@@ -156,8 +163,11 @@ def VoltageSteps(
     return Segments(levels, levels, lengths, start, kind="voltage")
 
 
+@typed
 def voltage_ramp(V0: float, V1: float, duration: float, start: float = 0.0) -> Segments:
     """Clamp at `V0` until `start`, then a straight ramp to `V1` (mV) in `duration` ms, which holds on."""
+    for name, level in (("V0", V0), ("V1", V1)):
+        check_number(name, level, "mV", *FINITE)
     return Segments([V0], [V1], [duration], start, kind="voltage")
 
 
@@ -187,12 +197,15 @@ class Sampled(AbstractProtocol):
         xp = namespace(self, t)
         return xp.interp(xp.asarray(t), xp.asarray(self.ts), xp.asarray(self.samples))
 
+    @spanned
     def edges(self, t0, t1):
         return inside(times_of(self, self.jumps)[0], t0, t1)
 
+    @spanned
     def onsets(self, t0, t1):
         return np.zeros(0)
 
+    @spanned
     def corners(self, t0, t1):
         """The samples at which the slope changes, by more than rounding; every sample if their values are traced."""
         (ts,) = times_of(self, self.ts)

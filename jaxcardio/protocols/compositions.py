@@ -18,6 +18,7 @@ from .base import (
     from_zero,
     namespace,
     number,
+    spanned,
     starting,
     times_of,
 )
@@ -47,12 +48,15 @@ class Then(AbstractProtocol):
         after = np.maximum(t - self.at, 0.0) if xp is np else t - self.at
         return xp.where(at_edges(xp, t) < self.at, self.first.value(t), self.second.value(after))
 
+    @spanned
     def edges(self, t0, t1):
         return inside(np.append(self._of_parts("edges", t0, t1), times_of(self, self.at)[0]), t0, t1)
 
+    @spanned
     def onsets(self, t0, t1):
         return self._of_parts("onsets", t0, t1)
 
+    @spanned
     def corners(self, t0, t1):
         return inside(self._of_parts("corners", t0, t1), t0, t1)
 
@@ -91,12 +95,15 @@ class Plus(AbstractProtocol):
     def value(self, t):
         return self.first.value(t) + self.second.value(t)
 
+    @spanned
     def edges(self, t0, t1):
         return inside(np.concatenate([self.first.edges(t0, t1), self.second.edges(t0, t1)]), t0, t1)
 
+    @spanned
     def onsets(self, t0, t1):
         return merge(np.concatenate([self.first.onsets(t0, t1), self.second.onsets(t0, t1)]))
 
+    @spanned
     def corners(self, t0, t1):
         return inside(np.concatenate([self.first.corners(t0, t1), self.second.corners(t0, t1)]), t0, t1)
 
@@ -135,13 +142,16 @@ class Repeat(AbstractProtocol):
         phase = t - xp.floor(at_edges(xp, t) / self.period) * self.period
         return self.once.value(np.maximum(phase, 0.0) if xp is np else phase)
 
+    @spanned
     def edges(self, t0, t1):
         cycles, period = self._cycles(t0, t1)
         return inside(np.append(self._of_cycles("edges", t0, t1), period * cycles), t0, t1)
 
+    @spanned
     def onsets(self, t0, t1):
         return starting(self._of_cycles("onsets", t0, t1), t0, t1)
 
+    @spanned
     def corners(self, t0, t1):
         return inside(self._of_cycles("corners", t0, t1), t0, t1)
 

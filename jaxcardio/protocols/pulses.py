@@ -26,6 +26,7 @@ from .base import (
     namespace,
     number,
     sequence,
+    spanned,
     starting,
     times_of,
     unit_of,
@@ -66,14 +67,17 @@ class PulseTrain(AbstractProtocol):
         on = (since >= 0) & (beat < self.count) & (begun < self.duration)
         return xp.where(on, self.amplitude, 0.0 * self.amplitude)
 
+    @spanned
     def edges(self, t0, t1):
         (duration,) = times_of(self, self.duration)
         onsets = self._onsets(t0, t1, "pulses")
         return inside(np.concatenate([onsets, onsets + duration]), t0, t1)
 
+    @spanned
     def onsets(self, t0, t1):
         return starting(self._onsets(t0, t1, "onsets"), t0, t1)
 
+    @spanned
     def corners(self, t0, t1):
         return np.zeros(0)
 
@@ -135,13 +139,16 @@ class Pulses(AbstractProtocol):
         on = (k >= 0) & (t - times[xp.maximum(k, 0)] < self.duration)
         return xp.where(on, self.amplitude, 0.0 * self.amplitude)
 
+    @spanned
     def edges(self, t0, t1):
         times, duration = times_of(self, self.times, self.duration)
         return inside(np.concatenate([times, times + duration]), t0, t1)
 
+    @spanned
     def onsets(self, t0, t1):
         return starting(times_of(self, self.times)[0], t0, t1)
 
+    @spanned
     def corners(self, t0, t1):
         return np.zeros(0)
 

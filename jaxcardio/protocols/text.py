@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import typed
 from ..json_text import DEEPEST, parse
 from .base import AbstractProtocol, Shifted
 from .commands import Constant, Sampled, Segments
@@ -17,11 +18,13 @@ MOST_PARTS = 10_000
 """A text of more protocols than this within one is refused: it could not be evaluated in reasonable time."""
 
 
+@typed
 def to_json(protocol: AbstractProtocol | None) -> str:
     """The protocol as JSON text; `from_json` gives an equal one. ValueError: it has more parts than that reads."""
     return json.dumps(_encode(protocol, _Bounds()), sort_keys=True)
 
 
+@typed
 def from_json(text: str) -> AbstractProtocol | None:
     """The protocol that `to_json` wrote; a ValueError of one line says what is wrong with the text."""
     try:

@@ -27,6 +27,11 @@ DEFAULT_SAVE_EVERY = 1.0
 """Interval of the saved samples in ms when none is asked for."""
 SMALLEST_RTOL = {"float32": 1e-5, "float64": 1e-13}
 """Smallest relative tolerance that a dtype can meet (84 and 450 units in the last place)."""
+SMALLEST_ATOL = {"float32": 1e-9, "float64": 1e-20}
+"""Smallest absolute tolerance: below, a state that is 0 asks for steps of no length."""
+LEAST_ATOL = 1e-5
+"""Smallest absolute tolerance that an implicit float32 run is given by default: where a gate is nearly shut, the root
+finder cannot do better, and ends such a run within a few upstrokes."""
 LONGEST_FLOAT32 = 8192.0
 """Longest adaptive run in float32, ms: beyond, time since its start is too coarse for steps of 0.01 ms."""
 MOST_STEPS = 2**31 - 1
@@ -120,7 +125,7 @@ def make_request(
     adaptive = _is_adaptive(solver, dt, grid, rtol, atol)
     closed_form = clamped and not adaptive
     if adaptive:
-        rtol, atol = _tolerances(rtol, atol, dtype, t1, length)
+        rtol, atol = _tolerances(rtol, atol, dtype, solver, t1, length)
     else:
         _check_tolerances(rtol, atol, dtype)
         dt = DEFAULT_DT if dt is None and grid is None and not closed_form else dt
@@ -190,11 +195,13 @@ def _is_adaptive(solver, dt, grid, rtol, atol) -> bool:
     return can_adapt
 
 
-def _tolerances(rtol, atol, dtype, t1, length) -> tuple[float, float]:
+def _tolerances(rtol, atol, dtype, solver, t1, length) -> tuple[float, float]:
     """The tolerances of an adaptive run, with defaults."""
     _check_tolerances(rtol, atol, dtype)
     rtol = max(DEFAULT_RTOL, SMALLEST_RTOL[dtype.name]) if rtol is None else rtol
-    atol = 1e-2 * rtol if atol is None else atol
+    if atol is None:
+        is_coarse = dtype == jnp.float32 and isinstance(solver, diffrax.AbstractImplicitSolver)
+        atol = max(1e-2 * rtol, LEAST_ATOL) if is_coarse else 1e-2 * rtol
     if dtype == jnp.float32 and length > LONGEST_FLOAT32:
         raise ValueError(
             f"t1 = {t1} ms; allowed for an adaptive float32 run: within {LONGEST_FLOAT32:g} ms of t0, beyond which "
@@ -208,6 +215,8 @@ def _check_tolerances(rtol, atol, dtype) -> None:
     for name, value in (("rtol", rtol), ("atol", atol)):
         if value is not None:
             check_known(name, value, "", "> 0, finite", lambda x: np.isfinite(x) and x > 0)
+    if atol is not None and atol < SMALLEST_ATOL[dtype.name]:
+        raise ValueError(f"atol = {atol}; allowed in {dtype.name}: >= {SMALLEST_ATOL[dtype.name]}")
     smallest = SMALLEST_RTOL[dtype.name]
     if rtol is not None and rtol < smallest:
         enable = ". Enable float64 with jax.config.update('jax_enable_x64', True) and build the cell anew"

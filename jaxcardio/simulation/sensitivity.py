@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ..arguments import refusal
+from ..arguments import refusal, typed
 from ..cell import AbstractCell, check_cell, unknown_name
 from .compiled import compiled
 
@@ -22,6 +22,7 @@ FORWARD_LIMIT = 8
 (`benchmarks/gradients.py`)."""
 
 
+@typed
 def value_and_gradient(
     loss: Callable[[Any], Float[Array, "*population"]],
     cell: AbstractCell,
@@ -59,6 +60,7 @@ def value_and_gradient(
     return value, {name: gradient[name] for name in names}  # jit sorts a dict
 
 
+@typed
 def value_and_sensitivities(
     outputs: Callable[[Any], PyTree], cell: AbstractCell, names: Sequence[str]
 ) -> tuple[PyTree, dict[str, PyTree]]:

@@ -51,12 +51,13 @@ def simulate(
         dt: longest step, ms.
         grid: ascending times from t0 to t1, ms. May be traced (to differentiate through times); then every step is
             saved and the edges must be on it.
-        rtol, atol: tolerances of an adaptive run; atol defaults to rtol / 100. Values out of float32's reach are
-            refused.
+        rtol, atol: tolerances of an adaptive run; atol defaults to rtol / 100, for an implicit solver in float32 to at
+            least 1e-5. Values out of a dtype's reach are refused.
         save_every: interval of saved samples, ms (default 1).
         save_at: times to save, ms, or "steps" for every step; instead of `save_every`.
         outputs: names of states and currents to save; default every state.
-        y0: initial state; default the cell's published one.
+        y0: initial state, in the units of `cell.units` (mV and mM; V in volts is not noticed, as every V near 0 mV is
+            passed in an upstroke); default the cell's published one.
         max_steps: limit for adaptive runs.
         adjoint: how Diffrax differentiates an adaptive run (fixed steps differentiate both ways as they are).
             `BacksolveAdjoint` is refused.

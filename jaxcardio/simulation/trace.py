@@ -51,7 +51,9 @@ MESSAGES = {
         "cell, or the step is too long for it"
     ),
     Status.STEP_LIMIT: "max_steps was reached: allow more steps or loosen rtol",
-    Status.SOLVER_FAILED: "the solver's nonlinear solve or step-size control failed: loosen rtol, or use a shorter dt",
+    Status.SOLVER_FAILED: (
+        "the solver's nonlinear solve or step-size control failed: loosen rtol or atol, or use a shorter dt"
+    ),
 }
 
 

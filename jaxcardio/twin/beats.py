@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from ..arguments import check, typed
 from ..biomarkers import action_potentials_from
 from ..cell import AbstractCell
 from ..population import measure, simulate
@@ -36,6 +37,7 @@ class SimulatedTwin(NamedTuple):
     """Whether two complete cycles were seen."""
 
 
+@typed
 def simulated_twin(
     cell: AbstractCell, t1: float = T1, *, discard: float = DISCARD, save_every: float = BEATS_EVERY, **options
 ) -> SimulatedTwin:
@@ -52,6 +54,7 @@ def simulated_twin(
     if cell.population_size() is not None:
         raise ValueError(f"cell: a population of {cell.population_size()}; allowed: one cell")
     check_window(t1, discard, None)
+    _check_interval(save_every)
     outputs = [cell.potential, "Ca_i", "I_ion_total", *SIX]
     how: dict[str, Any] = run_options(options) | {"t1": t1, "save_every": save_every, "outputs": outputs}
     trace = simulate(_population_of(cell), **how)
@@ -116,6 +119,7 @@ class Comparison(NamedTuple):
         return _comparison_table(self)
 
 
+@typed
 def compare(
     twin_cells: AbstractCell,
     true_cells: AbstractCell,
@@ -141,6 +145,7 @@ def compare(
     if sizes[0] != sizes[1]:
         raise ValueError(f"twin_cells, true_cells: {sizes[0]} and {sizes[1]} cells; allowed: equally many")
     check_window(t1, discard, None)
+    _check_interval(save_every)
     how: dict[str, Any] = run_options(options) | {"t1": t1, "save_every": save_every}
     first = int(np.ceil(discard / save_every - 1e-9))
 
@@ -200,6 +205,10 @@ def _differences(ts: np.ndarray, twin: _Run, true: _Run, k: int) -> tuple[float,
     running = difference(ours[0], theirs[0], theirs[2] - theirs[0])
     running = running[np.isfinite(running)]
     return float(np.sqrt(np.mean(aligned**2))), float(np.sqrt(np.mean(running**2)))
+
+
+def _check_interval(save_every) -> None:
+    check("save_every", save_every, "ms", "> 0, finite", lambda x: 0 < x < np.inf)
 
 
 def _population_of(cell: AbstractCell) -> AbstractCell:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ..arguments import check
+from ..arguments import COLDEST, WARMEST, check, check_seed, typed
 from ..files.writing import check_replaceable, put, write_hdf5
 from ..models import KernikClancy2019
 from ..population import Uniform
@@ -24,6 +24,7 @@ RATE = 10.0
 FORMAT = "jaxcardio example recording"
 
 
+@typed
 def recorded(
     theta: Float[np.ndarray, " parameters"],
     protocol: AbstractProtocol,
@@ -36,6 +37,8 @@ def recorded(
 ) -> Recording:
     """The clean recording of a Kernik-Clancy cell at 10 kHz, with white noise of `sigma` (pA/pF) on every sample."""
     check("sigma", sigma, "pA/pF", ">= 0", lambda x: np.isfinite(x) and x >= 0)
+    check_seed(seed)
+    check("temperature", temperature, "K", f"{COLDEST:g} to {WARMEST:g} K", lambda x: COLDEST <= x <= WARMEST)
     base = KernikClancy2019(temperature=temperature)
     cell = Experiment(protocol, windows_of(protocol, t1, 1 / RATE), base).cells(jnp.asarray(theta))
     ts = np.arange(round(t1 * RATE)) / RATE
@@ -44,12 +47,16 @@ def recorded(
     return Recording(protocol, clean + noise, 1 / RATE, temperature, float(base.C_m), name)
 
 
+@typed
 def write_example(path: str | Path, *, index: int = 0, spread: float = 0.2, sigma: float = 0.05, seed: int = 1) -> None:
     """Writes the designed protocol's recording of cell `index` of a population, a second one to judge a twin by (other
     steps, group `check`), and the true theta (dataset `truth`, which nothing here reads but tests and figures).
 
     ValueError: a file is there that is no such example, or no file can be written.
     """
+    check("sigma", sigma, "pA/pF", ">= 0", lambda x: np.isfinite(x) and x >= 0)
+    check_seed(seed)
+    check_seed(index, "index")
     check_replaceable(path, FORMAT)
     names = KernikClancy2019.SIX_CURRENTS
     theta = Uniform(spread).factors(names, seed=seed, indices=np.array([index]))[0] - 1

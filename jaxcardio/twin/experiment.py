@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..arguments import check
+from ..arguments import check, check_fields
 from ..cell import AbstractCell, astype, unknown_name
 from ..files.records import cell_to_json
 from ..models import KernikClancy2019
@@ -45,6 +45,7 @@ class Experiment:
     names: tuple[str, ...] = KernikClancy2019.SIX_CURRENTS
 
     def __post_init__(self):
+        check_fields(self)
         if self.protocol.kind != "voltage":
             raise ValueError(f"protocol: a {self.protocol.kind} protocol; allowed: a voltage clamp, mV")
         known = self.cell.parameters()

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 
-from ..arguments import check, check_known, check_whole, refusal
+from ..arguments import check, check_known, check_seed, check_whole, refusal, typed
 from ..files.hdf5 import read_network, write_network
 from ..files.writing import check_place
 from ..population import Uniform
@@ -69,6 +69,7 @@ class Network(eqx.Module):
         return self.unit * jax.vmap(lambda one: self.mlp(self.front(one)))(observed)
 
 
+@typed
 def improved(
     observed: Float[np.ndarray, "cells windows"],
     noise: Float[np.ndarray, " windows"],
@@ -80,6 +81,7 @@ def improved(
     width: int = 768,
 ) -> Network:
     """An untrained network of two hidden layers behind a `FrontEnd` made from these cells and this noise."""
+    _check_sizes(unit, parameters=parameters, components=components, width=width)
     compressed = np.arcsinh(observed / COMPRESSION)
     mean = compressed.mean(axis=0)
     seen_noise = np.sqrt(np.mean(noise**2 / (observed**2 + COMPRESSION**2), axis=0))
@@ -94,6 +96,7 @@ def improved(
     return Network(front, mlp, unit)
 
 
+@typed
 def published(
     observed: Float[np.ndarray, "cells windows"],
     noise: Float[np.ndarray, " windows"],
@@ -108,6 +111,7 @@ def published(
 
     (On raw currents it hardly learns. Its initial weights are not stated; Glorot's keep the signal through 26 layers.)
     """
+    _check_sizes(unit, parameters=parameters, width=width, depth=depth)
     front = Standardise(*(np.asarray(x, np.float32) for x in (observed.mean(0), observed.std(0) + noise + 1e-5)))
     mlp = eqx.nn.MLP(observed.shape[1], parameters, width, depth, activation=jnp.tanh, dtype=jnp.float32, key=key)
     layers = [
@@ -149,6 +153,12 @@ class Trained:
         return np.asarray(_predict(self.network, jnp.asarray(observed, jnp.float32)), np.float64)
 
 
+def _check_sizes(unit: float, **sizes: int) -> None:
+    check("unit", unit, "", "> 0, finite", lambda x: 0 < x < np.inf)
+    for name, size in sizes.items():
+        check_whole(name, size, "")
+
+
 @eqx.filter_jit
 def _predict(network, observed):
     return network(observed)
@@ -164,6 +174,7 @@ def training_cells(
     return theta[good].astype(np.float32), observed[good]
 
 
+@typed
 def train(
     experiment: Experiment,
     *,
@@ -197,7 +208,10 @@ def train(
     check_whole("cells", cells, "cells", least=100)
     check("spread", spread, "", "0 < spread < 1", lambda x: 0 < x < 1)
     check("sigma", sigma, "pA/pF", ">= 0", lambda x: np.isfinite(x) and x >= 0)
-    check("rate", rate, "", "> 0", lambda x: x > 0)
+    check("rate", rate, "", "> 0, finite", lambda x: 0 < x < np.inf)
+    check_seed(seed, bits=31)  # SEED_OF_CELLS is added
+    for name, count in (("epochs", epochs), ("batch", batch), ("patience", 1 if patience is None else patience)):
+        check_whole(name, count, "cells" if name == "batch" else "epochs")
     if checkpoint is not None:
         check_place(checkpoint)
     theta, clean = training_cells(experiment, cells, spread=spread, seed=seed, progress=progress)
@@ -230,7 +244,8 @@ def train(
         return float(np.mean((np.asarray(found) - theta[parts[1]]) ** 2))
 
     each_epoch = first // batch
-    schedule = optax.warmup_cosine_decay_schedule(0.0, rate, each_epoch, epochs * each_epoch, rate / 100)
+    warmup = min(each_epoch, epochs * each_epoch - 1)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, rate, warmup, epochs * each_epoch, rate / 100)
     done = fit(
         network.mlp, loss, batches, validate, optimiser=optax.adamw(schedule), epochs=epochs,
         patience=patience, checkpoint=checkpoint, progress=progress,
@@ -249,6 +264,7 @@ def train(
     )
 
 
+@typed
 def save_network(path: str | Path, trained: Trained) -> None:
     """Writes a trained network: a line of JSON, then its leaves."""
     mlp = trained.network.mlp
@@ -265,6 +281,7 @@ def save_network(path: str | Path, trained: Trained) -> None:
     write_network(path, FORMAT, about, trained.network)
 
 
+@typed
 def load_network(path: str | Path) -> Trained:
     """Reads what `save_network` wrote; anything else is a ValueError that names the path."""
     about, network = read_network(path, FORMAT, _empty)

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ..arguments import check
-from .refine import Posterior, refine
+from ..arguments import check, typed
+from .refine import Posterior, check_experiment, refine
 
 PINNED = 1e-5
 """Prior standard deviation of what is held, in prior standard deviations of theta."""
@@ -44,6 +44,7 @@ class _Rotated:
         return current, jacobian @ self.basis
 
 
+@typed
 def profile(
     experiment: Any,
     observed: Float[np.ndarray, " windows"],
@@ -68,6 +69,8 @@ def profile(
 
     ValueError: an argument out of its range, by name.
     """
+    check_experiment(experiment)
+    check("cell", cell, "", f"0 to {len(posterior.mean) - 1}", lambda x: 0 <= x < len(posterior.mean))
     information, directions = posterior.information[cell], posterior.directions[cell]
     last = int(np.flatnonzero(information > 1)[-1]) if (information > 1).any() else 0
     k = last if direction is None else direction

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from ..arguments import COLDEST, WARMEST, check, refusal
+from ..arguments import COLDEST, WARMEST, check, check_fields, refusal, typed
 from ..files.reading import Dataset, Group, open_hdf5
 from ..files.writing import put, write_hdf5
 from ..protocols import AbstractProtocol, Sampled, VoltageSteps
@@ -57,6 +57,7 @@ class Recording:
     name: str = "recording"
 
     def __post_init__(self):
+        check_fields(self)
         current = np.asarray(self.current, np.float64)
         object.__setattr__(self, "current", current)
         if current.ndim != 1:
@@ -122,6 +123,7 @@ class Recording:
             return _read(file, file.group(group), f"{path}:{group}", temperature, capacitance)
 
 
+@typed
 def has_check(path: str | Path, group: str = "/") -> bool:
     """Whether the recording has a second one beside it, to judge a twin by."""
     with open_hdf5(path) as file:

@@ -14,6 +14,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Bool, Float, Int
 
+from ..arguments import refusal, typed
 from ..progress import progress_bar
 
 ANNEALING = (0.3, 0.1, 0.03, 0.01)
@@ -84,6 +85,13 @@ def check_float64() -> None:
         raise ValueError('a fit in float32; allowed: float64 (first jax.config.update("jax_enable_x64", True))')
 
 
+def check_experiment(experiment: Any) -> None:
+    """A ValueError unless this has what a fit asks of an experiment."""
+    if isinstance(experiment, type) or not (hasattr(experiment, "current") and hasattr(experiment, "linearised")):
+        raise refusal("experiment", experiment, "", "an Experiment, or anything with its current and linearised")
+
+
+@typed
 def refine(
     experiment: Any,
     observed: Float[np.ndarray, "cells windows"],
@@ -108,6 +116,7 @@ def refine(
 
     ValueError: shapes that do not belong together; JAX without float64.
     """
+    check_experiment(experiment)
     check_float64()
     cells, each, parameters = starts.shape
     if observed.shape[0] != cells or observed.shape[1:] != noise.shape:

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..arguments import check, check_whole
+from ..arguments import check, check_fields, check_whole, refusal, typed
 from ..cell import AbstractCell, Scalar, parameter, unknown_name
 from ..clock import merge
 from ..numerics import one_minus_exp
@@ -84,6 +84,8 @@ class Rig(eqx.Module):
     def __check_init__(self):
         for name in ("R_s", "C_cell", "C_set", "tau_filter"):
             check(name, getattr(self, name), self.unit(name), "> 0", lambda x: np.isfinite(x) & (x > 0))
+        for name in ("E_leak", "V_offset", "I_offset"):
+            check(name, getattr(self, name), self.unit(name), "finite", np.isfinite)
         check("g_leak", self.g_leak, "nS", ">= 0", lambda x: np.isfinite(x) & (x >= 0))
         for name in self.PARTS:
             check(name, getattr(self, name), "", f"0 <= {name} < 1", lambda x: (x >= 0) & (x < 1))
@@ -276,12 +278,13 @@ def rig_grid(protocol: AbstractProtocol, t1: float, wanted: np.ndarray) -> np.nd
     return merge(np.concatenate([clamp_grid(protocol, 0.0, t1, None, wanted), fine]))
 
 
+@typed
 def recorded_current(
     cell: AbstractCell,
     rig: Rig,
     protocol: AbstractProtocol,
     times: Float[np.ndarray, " times"],
-    grid: np.ndarray | None = None,
+    grid: Float[np.ndarray, " steps+1"] | None = None,
 ) -> Float[Array, "*cells times"]:
     """What the rig records of the cell, without noise, pA/pF of `rig.C_set`; differentiable.
 
@@ -343,6 +346,7 @@ class RigExperiment:
     spread: float = 0.2
 
     def __post_init__(self):
+        check_fields(self)
         known = [f.name for f in dataclasses.fields(Rig)]  # pyright: ignore[reportArgumentType]
         for name, sd in self.unknown.items():
             if name not in known:
@@ -397,6 +401,7 @@ class RigExperiment:
         return jax.jit(at)
 
 
+@typed
 def measured_noise(current: Float[np.ndarray, "*cells samples"], windows: Windows) -> Float[np.ndarray, "*cells"]:
     """Standard deviation of the raw noise of recordings, pA/pF, from neighbouring samples within wide windows.
 
@@ -407,6 +412,8 @@ def measured_noise(current: Float[np.ndarray, "*cells samples"], windows: Window
     ValueError: no window has `QUIET` samples, or the recording is shorter than the windows.
     """
     current = np.asarray(current, np.float64)
+    if current.ndim == 0:
+        raise refusal("current", current, "pA/pF", "numbers of shape (..., samples)")
     if current.shape[-1] < windows.samples:
         raise ValueError(f"current: {current.shape[-1]} samples; allowed: at least {windows.samples}, as in windows")
     wide = windows.counts >= QUIET
@@ -418,6 +425,7 @@ def measured_noise(current: Float[np.ndarray, "*cells samples"], windows: Window
     return np.median(np.abs(centred), axis=-1) / (MAD * np.sqrt(2))
 
 
+@typed
 def capacitive_blank(rig: Rig, step: float = 100.0, level: float = 0.05) -> float:
     """How long after an edge the capacitive transient stays above `level`, ms: what windows should leave out.
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..arguments import check, check_whole
+from ..arguments import check, check_seed, check_whole, typed
 from ..cell import AbstractCell, astype, unknown_name
 from ..files.reading import errors_named
 from ..files.records import cell_from_json, cell_to_json
@@ -33,6 +33,7 @@ ATTEMPTS = 100
 # --- a population around twins, under a drug --------------------------------------------------------------------------
 
 
+@typed
 def around(
     twins: Sequence[Cell],
     n: int,
@@ -169,6 +170,7 @@ class TwinStudy(eqx.Module):
             return found
 
 
+@typed
 def study(
     twins: Sequence[AbstractCell],
     drug: str | Drug = "E-4031",
@@ -215,6 +217,7 @@ def study(
 # --- one twin and its uncertainty -------------------------------------------------------------------------------------
 
 
+@typed
 def posterior_cells(
     cell: Cell,
     names: Sequence[str],
@@ -246,6 +249,7 @@ def posterior_cells(
             raise ValueError(unknown_name("parameter", name, known, type(cell).__name__))
     check_whole("n", n, "cells")
     check_whole("start", start, "", least=0)
+    check_seed(seed)
     theta = _draws(names, mean, root, np.arange(start, start + n), seed)
     p0 = {name: known[name].value for name in names}
     return cell.replace(
@@ -306,6 +310,7 @@ class UncertainResponse(eqx.Module):
         return aligned_text(rows)
 
 
+@typed
 def posterior_response(
     draws: AbstractCell,
     drug: str | Drug = "E-4031",

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from ..arguments import check, check_whole, refusal
+from ..arguments import check, check_seed, check_whole, refusal, typed
 from ..cell import AbstractCell
 from ..files.hdf5 import read_hdf5
 from ..files.reading import FLOATS, Group
@@ -121,6 +121,7 @@ _ARRAYS = {
 }  # fmt: skip
 
 
+@typed
 def build(
     recording: Recording,
     *,
@@ -151,6 +152,8 @@ def build(
     check_float64()
     check("spread", spread, "", "0 < spread < 1", lambda x: 0 < x < 1)
     check_whole("starts", starts, "fits")
+    check_whole("cells", cells, "cells", least=100)
+    check_seed(seed, bits=31)
     experiment = Experiment.of(recording, cell)
     windows = experiment.windows
     sigma = float(measured_noise(recording.current, windows))
@@ -183,6 +186,7 @@ def prior_sd_of(experiment: Experiment, spread: float) -> Float[np.ndarray, " pa
     return np.full(len(experiment.names), spread / np.sqrt(3))
 
 
+@typed
 def fitted(
     experiment: Experiment,
     observed: Float[np.ndarray, "cells windows"],
@@ -203,6 +207,9 @@ def fitted(
         trained: a network for this experiment.
         spread, starts, seed, progress: as for `build`.
     """
+    check("spread", spread, "", "0 < spread < 1", lambda x: 0 < x < 1)
+    check_whole("starts", starts, "fits")
+    check_seed(seed)
     guess = np.clip(trained(observed), -1.5 * spread, 1.5 * spread)
     prior = np.zeros(guess.shape[1]), prior_sd_of(experiment, spread)
     about = np.random.default_rng(seed).standard_normal((starts - 1, guess.shape[1])) * trained.test_error
@@ -237,10 +244,13 @@ def unseen_directions(
     return found
 
 
+@typed
 def doubts_of(
     posterior: Posterior, cell: int, names: tuple[str, ...], spread: float, checked: float = np.nan
 ) -> tuple[str, ...]:
     """Why a twin should not be believed: a fit that has not ended, a misfit, a failed check, parameters outside."""
+    check("spread", spread, "", "0 < spread < 1", lambda x: 0 < x < 1)
+    check("cell", cell, "", f"0 to {len(posterior.mean) - 1}", lambda x: 0 <= x < len(posterior.mean))
     doubts = []
     mean, sd = posterior.mean[cell], posterior.sd[cell]
     if not posterior.converged[cell]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..arguments import check
+from ..arguments import check, typed
 from ..protocols import AbstractProtocol
 
 GROWTH = 1.07
@@ -43,6 +43,7 @@ class Windows(NamedTuple):
         return (sums[..., self.end] - sums[..., self.begin]) / self.counts
 
 
+@typed
 def windows_of(
     protocol: AbstractProtocol, t1: float, dt: float = 0.1, blank: float = 0.0, growth: float = GROWTH
 ) -> Windows:
@@ -57,6 +58,7 @@ def windows_of(
 
     ValueError: an argument out of its range, or no sample is left.
     """
+    check("t1", t1, "ms", "> 0, finite", lambda x: np.isfinite(x) and x > 0)
     check("dt", dt, "ms", f"0 < dt <= t1 = {t1} ms", lambda x: 0 < x <= t1)
     check("blank", blank, "ms", ">= 0", lambda x: np.isfinite(x) and x >= 0)
     check("growth", growth, "", "> 1", lambda x: np.isfinite(x) and x > 1)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ...arguments import check
+from ...arguments import check, check_whole, typed
 from ..experiment import Experiment
 
 SIGMA = 0.05
@@ -23,6 +23,7 @@ BATCH = 16
 Criterion = Literal["A", "D"]
 
 
+@typed
 def expected_covariance(
     experiment: Experiment,
     theta: Float[np.ndarray, "cells parameters"],
@@ -51,6 +52,7 @@ def expected_covariance(
     return posterior_covariance(np.concatenate(information), sigma, spread)
 
 
+@typed
 def criterion(
     experiment: Experiment,
     theta: Float[np.ndarray, "cells parameters"],
@@ -68,9 +70,13 @@ def criterion(
     return value_of(expected_covariance(experiment, theta, sigma=sigma, spread=spread), kind, spread)
 
 
+@typed
 def floor(spread: float = SPREAD, parameters: int = 52, null_directions: int = NULL_DIRECTIONS) -> float:
     """The mean square error that the null directions leave, however good the recording; `criterion` less this is the
     excess."""
+    check("spread", spread, "", "0 < spread < 1", lambda x: 0 < x < 1)
+    check_whole("parameters", parameters, "")
+    check_whole("null_directions", null_directions, "", least=0)
     return null_directions / parameters * spread**2 / 3
 
 

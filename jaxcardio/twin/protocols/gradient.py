@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from ...arguments import check, check_whole
+from ...arguments import check, check_whole, typed
 from ...cell import dtype_of
 from ...protocols import Segments, VoltageSteps
 from ..experiment import Experiment
@@ -18,6 +18,7 @@ from .search import Design, Step, blank_prefix, checked_step, extended, one_step
 from .steps import LEVELS, Space
 
 
+@typed
 def refine_by_gradient(
     protocol: Segments,
     theta: Float[np.ndarray, "cells parameters"],

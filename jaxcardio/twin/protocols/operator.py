@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from ...arguments import check
+from ...arguments import check, check_known, typed
 from ...json_text import parse_object
 from ...protocols import Segments
 
@@ -21,7 +21,7 @@ def to_operator_json(protocol: Segments, dt: float = 0.1) -> str:
     """
     if not isinstance(protocol, Segments) or protocol.kind != "voltage" or protocol.start != 0:
         raise ValueError(f"protocol: {type(protocol).__name__}; allowed: voltage steps and ramps that start at 0 ms")
-    check("dt", dt, "ms", "> 0", lambda x: np.isfinite(x) and x > 0)
+    check_known("dt", dt, "ms", "> 0", lambda x: np.isfinite(x) and x > 0)
     begin, end, durations = (np.asarray(x, float) for x in (protocol.begin, protocol.end, protocol.durations))
     starts = _starts(durations)
     segments = [
@@ -41,6 +41,7 @@ def to_operator_json(protocol: Segments, dt: float = 0.1) -> str:
     return json.dumps(table, indent=1)
 
 
+@typed
 def from_operator_json(text: str) -> Segments:
     """The clamp that `to_operator_json` wrote; a ValueError says what is wrong with the text, or does not fit in it."""
     try:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ...arguments import typed
 from ...cell import astype, dtype_of
 from ...clock import positions
 from ...progress import progress_bar
@@ -131,6 +132,7 @@ def extended(step: Step, theta, prefix: Prefix, level, duration) -> Prefix:
     return Prefix(y, dy, prefix.information + np.asarray(more, np.float64))
 
 
+@typed
 def design_by_information(
     theta: Float[np.ndarray, "cells parameters"],
     *,
@@ -168,6 +170,7 @@ def design_by_information(
     return Design(space.protocol(levels), values, posterior_sd(last.information, sigma, spread))
 
 
+@typed
 def design_by_network(
     theta: Float[np.ndarray, "cells parameters"],
     error: Callable[[Float[np.ndarray, "cells windows"], Float[np.ndarray, "cells parameters"]], float],

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arguments import check, check_whole
+from ...arguments import check, check_fields, check_whole, typed
 from ...protocols import Segments, VoltageSteps
 from ..experiment import Experiment
 from ..windows import windows_of
@@ -50,6 +50,7 @@ class Space:
     probes: tuple[tuple[float, float], ...] = ((PROBE_AT, PROBE),)
 
     def __post_init__(self):
+        check_fields(self)
         check("levels", self.levels, "mV", "at least one, finite", lambda x: x.size > 0 and np.isfinite(x).all())
         check("hold", self.hold, "mV", "finite", np.isfinite)
         check("step", self.step, "ms", "> 0", lambda x: np.isfinite(x) and x > 0)
@@ -108,6 +109,7 @@ def herg_staircase() -> Segments:
     return Segments(np.array(begin, float), np.array(end, float), 0.5 * np.array(durations, float), kind="voltage")
 
 
+@typed
 def random_steps(seed: int, space: Space = Space()) -> Segments:
     """A protocol of the space with every level drawn at random."""
     check_whole("seed", seed, "", least=0)
