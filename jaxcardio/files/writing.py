@@ -33,6 +33,8 @@ FORGOTTEN = 24 * 3600.0
 """A temporary file that nothing has changed for so many seconds was left by a process that is gone."""
 LONGEST_NAME = 200
 """Bytes of a name beyond which its temporary file has the beginning of it only: a name has at most 255."""
+LIBVER = ("v110", "v110")
+"""HDF5's format of what is written: from this one on its own structures carry checksums."""
 CHUNK = 2**20
 """Bytes of an HDF5 data set that share a checksum: no more than what HDF5 keeps of one in memory."""
 
@@ -132,7 +134,7 @@ def fill_hdf5(part: Path, write: Callable[[h5py.File], None], mode: str = "w") -
     with open(part, "r+b", buffering=0) as raw:
         behind = _Behind(raw)
         try:
-            with h5py.File(behind, mode) as file:
+            with h5py.File(behind, mode, libver=LIBVER) as file:
                 write(file)
         finally:
             if behind.error is not None:
