@@ -121,7 +121,7 @@ class Recipe:
         object.__setattr__(self, "parameters", tuple(self.parameters))
         object.__setattr__(self, "outputs", tuple(self.outputs))
         cell_to_json(self.cell)
-        self.cells([0])
+        self._sampled(self.cell, [0])
 
     @property
     def ts(self) -> Float[np.ndarray, " time"]:
@@ -130,7 +130,9 @@ class Recipe:
 
     def cells(self, indices: Sequence[int] | np.ndarray) -> AbstractCell:
         """These cells, a population in the dtype of the recipe."""
-        around = astype(self.cell, jnp.dtype(self.dtype))
+        return self._sampled(astype(self.cell, jnp.dtype(self.dtype)), indices)
+
+    def _sampled(self, around: AbstractCell, indices) -> AbstractCell:
         return sample(
             around, indices=indices, seed=self.seed, distribution=self.distribution, parameters=self.parameters
         )
