@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import check_whole
-from ..files.records import rebuilt
+from ..files.records import standard_cell
 from ..population import Dataset, Recipe, make_dataset, problems
 from ..progress import say
 from ..protocols import AbstractProtocol, Segments, VoltageSteps
@@ -141,7 +141,7 @@ def _table(data: Dataset) -> str:
 
 def _changes(cell: dict[str, Any]) -> str:
     """The variant, and what differs from it as published."""
-    standard = rebuilt(cell["model"], cell["static"], {}).parameters()
+    standard = standard_cell(cell["model"], cell["static"]).parameters()
     changed = {k: v for k, v in cell["parameters"].items() if not np.isclose(v, float(standard[k].value), rtol=1e-6)}
     variant = [f"{k} {x}" for k, x in cell["static"].items() if x]
     return "".join(f", {x}" for x in [*variant, *(f"{k} = {v:g} {standard[k].unit}" for k, v in changed.items())])

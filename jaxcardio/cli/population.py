@@ -13,6 +13,7 @@ from .. import plot
 from ..arguments import check, check_whole
 from ..cell import AbstractCell, astype
 from ..files.hdf5 import read_hdf5
+from ..files.reading import NUMBERS, TRUTH, WHOLE, Group, open_hdf5
 from ..files.records import cell_to_json
 from ..files.writing import put, write_csv, write_figure, write_hdf5
 from ..population import Dataset, Rules, Screening, distribution_to_json, sample, screen, simulate, usual_steps
@@ -135,11 +136,10 @@ def _write_hdf5(out: Path, found: Screening, described: dict[str, Any]) -> None:
     write_hdf5(out, write)
 
 
-def _read_hdf5(f: h5py.File, attrs: dict[str, Any]) -> Screening:
-    reasons: Any = f["reasons"]
-    measured: Any = {name: f[f"biomarkers/{name}"] for name in UNITS}
-    rules = Rules.from_json(json.loads(attrs["rules"]))
-    return Screening(reasons[()], {k: x[()] for k, x in measured.items()}, rules, str(attrs["model"]))
+def _read_hdf5(f: Group) -> Screening:
+    reasons = f.numbers("reasons", (None,), WHOLE)
+    measured = {name: f.numbers(f"biomarkers/{name}", reasons.shape, NUMBERS + TRUTH) for name in UNITS}
+    return Screening(reasons, measured, Rules.from_json(f.json("rules")), f.text("model"))
 
 
 # --- plot ------------------------------------------------------------------------------------------------------------
@@ -171,11 +171,8 @@ def _figure(source: Path, given: argparse.Namespace) -> Any:
 
 
 def _format_of(file: Path) -> str:
-    try:
-        with h5py.File(file, "r") as f:
-            found = str(f.attrs.get("format"))
-    except OSError as error:
-        raise ValueError(f"FILE = {file}: not a whole HDF5 file ({error})") from None
+    with open_hdf5(file) as f:
+        found = f.text("format") if f.has_attribute("format") else "file without a format"
     if found not in (FORMAT, TRACE):
         raise ValueError(f"FILE = {file}: neither a {TRACE} nor a {FORMAT}")
     return found

@@ -1,5 +1,6 @@
 """A cell as a record: what a file must say so that the same cell can be made again."""
 
+import inspect
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 
 from .. import models
+from ..arguments import check_known, refusal
 from ..cell import AbstractCell, HeldCell, hold, unknown_name
 
 
@@ -41,15 +43,30 @@ def is_standard(cell: AbstractCell) -> bool:
     return type(plain) is type(_inner(cell)) and jax.tree.structure(plain) == jax.tree.structure(_inner(cell))
 
 
+def standard_cell(name: str, static: Mapping[str, Any]) -> AbstractCell:
+    """The model with its own parameters and the static fields of a record."""
+    held, variant = static.get("held"), static.get("variant")
+    if not isinstance(held, list) or not all(isinstance(x, str) for x in held):
+        raise refusal("static: held", held, "", "a list of names of states")
+    if not set(static) <= {"held", "variant"} or not isinstance(variant, str | None):
+        raise refusal("static", dict(static), "", "held, and a text as variant")
+    model = _model(name)
+    try:
+        return model(**{k: x for k, x in static.items() if k != "held"})
+    except TypeError as error:
+        raise ValueError(f"model {name!r} cannot be made from {dict(static)} ({error})") from None
+
+
 def rebuilt(name: str, static: Mapping[str, Any], values: Mapping[str, Any]) -> AbstractCell:
     """The cell of a record: name of the model, `static_fields`, and its parameters.
 
     ValueError: no such model is known; one of the user's own is, once the module that defines it has been imported.
     """
-    static = dict(static)
-    held = static.pop("held")
-    cell = _model(name)(**static).replace(**values)
-    return hold(cell, *held) if held else cell
+    plain = standard_cell(name, static)
+    if missing := plain.parameters().keys() - values.keys():
+        raise ValueError(f"parameters: no {min(missing)}; {name} has {len(plain.parameters())} parameters")
+    cell = plain.replace(**values)
+    return hold(cell, *static["held"]) if static["held"] else cell
 
 
 def cell_to_json(cell: AbstractCell) -> dict[str, Any]:
@@ -69,6 +86,11 @@ def cell_from_json(written: Mapping[str, Any]) -> AbstractCell:
     """The cell that `cell_to_json` wrote; a ValueError says what is wrong with it."""
     if not isinstance(written, Mapping) or not {"model", "static", "parameters"} <= set(written):
         raise ValueError(f"cell = {written!r}; allowed: model, static and parameters")
+    for name in ("static", "parameters"):
+        if not isinstance(written[name], Mapping):
+            raise refusal(f"cell: {name}", written[name], "", "an object")
+    for name, x in written["parameters"].items():
+        check_known(f"cell: parameters: {name}", x, "", "a number", lambda x: True)
     values = {name: np.float64(x) for name, x in written["parameters"].items()}
     return rebuilt(str(written["model"]), written["static"], values)
 
@@ -80,8 +102,10 @@ def _inner(cell: AbstractCell) -> AbstractCell:
 def _model(name: str) -> type:
     """The class of a model: one of ours, or one of a module that has been imported. Nothing is imported here."""
     module, _, attribute = name.rpartition(".")
-    found = getattr(sys.modules.get(module) if module else models, attribute, None)
-    if isinstance(found, type) and issubclass(found, AbstractCell):
+    # Not by getattr: a package may import a module when it is first asked for its name.
+    names = vars(models) if not module else vars(sys.modules[module]) if module in sys.modules else {}
+    found = names.get(attribute)
+    if isinstance(found, type) and issubclass(found, AbstractCell) and not inspect.isabstract(found):
         return found
     if module:
         raise ValueError(f"model {name!r} is not known; import {module}, which defines it, first")

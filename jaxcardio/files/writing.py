@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 
 from ..arguments import refusal
+from .reading import DIGEST, digest_of
 
 Result = TypeVar("Result")
 Where = str | os.PathLike[str]
@@ -34,7 +35,7 @@ FORGOTTEN = 24 * 3600.0
 LONGEST_NAME = 200
 """Bytes of a name beyond which its temporary file has the beginning of it only: a name has at most 255."""
 LIBVER = ("v110", "v110")
-"""HDF5's format of what is written: from this one on its own structures carry checksums."""
+"""HDF5's format of new files: the first whose own structures all carry checksums."""
 CHUNK = 2**20
 """Bytes of an HDF5 data set that share a checksum: no more than what HDF5 keeps of one in memory."""
 
@@ -130,12 +131,17 @@ def write_hdf5(path: Where, write: Callable[[h5py.File], None], *, add: bool = F
 
 
 def fill_hdf5(part: Path, write: Callable[[h5py.File], None], mode: str = "w") -> None:
-    """Writes a temporary file of `write_whole` as HDF5; `mode` "r+" adds to what is in it."""
+    """Writes a temporary file of `write_whole` as HDF5; `mode` "r+" adds to what is in it.
+
+    A file of one of our formats gets a digest of its attributes, which alone in HDF5 are under no checksum.
+    """
     with open(part, "r+b", buffering=0) as raw:
         behind = _Behind(raw)
         try:
             with h5py.File(behind, mode, libver=LIBVER) as file:
                 write(file)
+                if "format" in file.attrs:
+                    file.attrs[DIGEST] = digest_of(file)
         finally:
             if behind.error is not None:
                 raise behind.error
@@ -195,8 +201,8 @@ class _Behind(io.RawIOBase):
 
 
 def put(where: Any, name: str, values: Any, unit: str, **options: Any) -> h5py.Dataset:
-    """Writes an array into an HDF5 file or group, with its unit and, where it is more than one number, checksums: a
-    bit that flips makes reading fail. `options` are those of h5py's `create_dataset`.
+    """Writes an array into an HDF5 file or group, with its unit and checksums: a bit that flips makes reading fail.
+    `options` are those of h5py's `create_dataset`.
 
     The chunks are whole rows (of the first axis) as far as `CHUNK` bytes go.
     """
@@ -209,9 +215,23 @@ def put(where: Any, name: str, values: Any, unit: str, **options: Any) -> h5py.D
         else:
             chunks = (*[1] * len(inner), CHUNK // values.itemsize) if inner else True
         options = {"fletcher32": True, "chunks": chunks} | options
-    data = where.create_dataset(name, data=values, **options)
+    single = not values.ndim and values.dtype.kind in "iufb"
+    data = _put_single(where, name, values) if single else where.create_dataset(name, data=values, **options)
     data.attrs["unit"] = unit
     return data
+
+
+def _put_single(where: Any, name: str, value: np.ndarray) -> h5py.Dataset:
+    """One number has no chunk that a checksum could be of: it lies in the dataset's header, which has one."""
+    above, _, last = name.rpartition("/")
+    group = where.require_group(above) if above else where
+    how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    how.set_layout(h5py.h5d.COMPACT)
+    how.set_obj_track_times(False)
+    space, kind = h5py.h5s.create(h5py.h5s.SCALAR), h5py.h5t.py_create(value.dtype, logical=True)
+    made = h5py.h5d.create(group.id, last.encode(), kind, space, how)
+    made.write(space, space, value)
+    return h5py.Dataset(made)
 
 
 def check_place(path: Where) -> Path:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from ..cell import AbstractCell
 from ..files.hdf5 import read_hdf5
+from ..files.reading import NUMBERS, TRUTH, WHOLE, Group
 from ..files.writing import put, write_hdf5
 from ..pharmacology import Drug, Incidence, block, incidence
 from ..progress import progress_bar
@@ -256,9 +257,19 @@ def _checked_doses(doses) -> np.ndarray:
     return doses if doses[0] == 0 else np.append(0.0, doses)
 
 
-def _read(file: h5py.File, attrs: dict[str, Any]) -> DoseResponse:
-    arrays: dict[str, Any] = {name: file[name][()] for name in (*_ALSO, *UNITS)}  # pyright: ignore[reportIndexIssue]
-    names: dict[str, Any] = {k: str(attrs[k]) for k in ("drug", "model", "settings")}
+def _read(file: Group) -> DoseResponse:
+    sizes = {
+        name: (file.dataset(name).shape or (0,))[0]
+        for name in ("doses", "cells", "reasons", "example_cells", "example_ts")
+    }
+    doses, k, time = sizes["doses"], sizes["example_cells"], sizes["example_ts"]
+    arrays: dict[str, Any] = {name: file.numbers(name, (n,)) for name, n in sizes.items()}
+    arrays["example_V"] = file.numbers("example_V", (doses, k, time))
+    arrays |= {name: file.numbers(name, (doses, sizes["cells"]), NUMBERS + TRUTH) for name in UNITS}
+    for name in ("reasons", "cells", "example_cells"):
+        if arrays[name].dtype.kind not in WHOLE:
+            raise ValueError(f"{name}: of {arrays[name].dtype}; allowed: whole numbers")
+    names: dict[str, Any] = {k: file.text(k) for k in ("drug", "model", "settings")}
     return DoseResponse(**arrays, **names)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..json_text import DEEPEST, parse
 from .base import AbstractProtocol, Shifted
 from .commands import Constant, Sampled, Segments
 from .compositions import Plus, Repeat, Then
@@ -14,8 +15,6 @@ from .pulses import Pulses, PulseTrain
 KINDS = {c.__name__: c for c in (Constant, PulseTrain, Pulses, Segments, Sampled, Then, Plus, Repeat, Shifted)}
 MOST_PARTS = 10_000
 """A text of more protocols than this within one is refused: it could not be evaluated in reasonable time."""
-DEEPEST = 100
-"""Protocols within protocols, at most."""
 
 
 def to_json(protocol: AbstractProtocol | None) -> str:
@@ -26,14 +25,10 @@ def to_json(protocol: AbstractProtocol | None) -> str:
 def from_json(text: str) -> AbstractProtocol | None:
     """The protocol that `to_json` wrote; a ValueError of one line says what is wrong with the text."""
     try:
-        written = json.loads(text, object_pairs_hook=_once_each)
+        written = parse(text, "protocol")
         if written is not None and not isinstance(written, dict):
             raise ValueError(f"{type(written).__name__}; allowed: an object with a type, or null")
         return _decode(written, _Bounds())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"protocol: not JSON ({error})") from None
-    except RecursionError:
-        raise ValueError(f"protocol: nested too deep; allowed: at most {DEEPEST} levels") from None
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"protocol: {' '.join(str(error).split()).removeprefix('protocol: ')}") from None
 
@@ -50,14 +45,6 @@ class _Bounds:
             raise ValueError(
                 f"protocol: {self.parts} protocols, {depth} levels deep; allowed: at most {MOST_PARTS}, {DEEPEST} deep"
             )
-
-
-def _once_each(pairs):
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(name for k, (name, _) in enumerate(pairs) if name in dict(pairs[:k]))
-        raise ValueError(f"{twice!r} is given twice; allowed: each field once")
-    return found
 
 
 def _encode(x, bounds: _Bounds, depth: int = 1) -> Any:

@@ -5,6 +5,7 @@ import copyreg
 import enum
 import functools
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -17,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from ..arguments import is_real, is_traced, refusal
 from ..cell import AbstractCell, driven_state
 from ..files.hdf5 import read_hdf5
+from ..files.reading import FLOATS, WHOLE, Dataset, Group
 from ..files.records import is_standard, model_name, rebuilt, static_fields, versions
 from ..files.writing import put, write_hdf5
 from ..protocols import AbstractProtocol, from_json, to_json
@@ -162,7 +164,7 @@ class Trace(eqx.Module):
         A model of your own must have been imported before. `cell` is needed where the file cannot hold it: where a
         sub-module was exchanged, or its class is defined within a function.
         """
-        return read_hdf5(path, FORMAT, FORMAT_VERSION, lambda file, attrs: _read(file, attrs, path, cell))
+        return read_hdf5(path, FORMAT, FORMAT_VERSION, lambda file: _read(file, cell))
 
     @staticmethod
     def from_samples(ts, V) -> "Trace":
@@ -203,46 +205,70 @@ def _items(tree):
     return [(name, getattr(tree, name)) for name in fields]
 
 
-def _read(file: h5py.File, attrs: dict[str, Any], path, cell: AbstractCell | None) -> Trace:
-    cell = _read_cell(file, attrs, path) if cell is None else cell
-    states = {name: _dataset(file[f"states/{name}"]) for name in _group(file, "states")}
+def _read(file: Group, cell: AbstractCell | None) -> Trace:
+    """What is in the file, all of it looked at: a trace that is not one would give another cell's numbers."""
+    t, status, steps = file.dataset("t"), file.dataset("status"), file.dataset("steps")
+    cell = _read_cell(file) if cell is None else cell
+    population = status.shape[:1]
+    if cell is not None and cell.population_size() not in (None, *population):
+        raise ValueError(f"parameters: of {cell.population_size()} cells, status of shape {status.shape}")
+    units = {"V": "mV"} if cell is None else cell.units
+    states = _states(file, "states", units, (*population, *t.shape))
     if cell is None:
-        ys, final = Recording(**states), None
+        ys, final = Recording(states["V"]), None
     else:
-        order = [*type(cell.initial_state())._fields, *states]
-        ys = outputs_type(tuple(sorted(states, key=order.index)), type(cell.initial_state()))(**states)
-        final = type(cell.initial_state())(
-            **{n: _dataset(file[f"final_state/{n}"]) for n in _group(file, "final_state")}
-        )
+        state = type(cell.initial_state())
+        order = [*state._fields, *states]
+        ys = outputs_type(tuple(sorted(states, key=order.index)), state)(**states)
+        final = state(**_states(file, "final_state", {n: units[n] for n in state._fields}, population, every=True))
+    codes = status.numbers(population, WHOLE)
+    known = sorted(Status)
+    if not np.isin(codes, known).all():
+        unknown = codes[~np.isin(codes, known)].flat[0]
+        raise ValueError(f"status = {unknown}; allowed: {', '.join(f'{s.value} {s.name}' for s in Status)}")
+    ts = t.numbers((None,))
+    if t.unit not in (None, "ms") or not np.isfinite(ts).all() or not (np.diff(ts) > 0).all():
+        raise ValueError("t: allowed: finite, strictly ascending times in ms")
     return Trace(
-        ts=_dataset(file["t"]),
+        ts=ts,
         ys=ys,
-        status=_dataset(file["status"]),
+        status=codes,
         final_state=final,
-        steps=_dataset(file["steps"]),
+        steps=steps.numbers(population, WHOLE),
         cell=cell,
-        protocol=from_json(attrs["protocol"]),
-        solver=attrs["solver"],
+        protocol=from_json(file.text("protocol")),
+        solver=file.text("solver"),
     )
 
 
-def _read_cell(file: h5py.File, attrs: dict[str, Any], path) -> AbstractCell | None:
-    name = attrs["model"]
+def _states(
+    file: Group, group: str, units: Mapping[str, str], shape: tuple[int, ...], every: bool = False
+) -> dict[str, np.ndarray]:
+    """The datasets of a group: known quantities, their units, one shape, floats; NaN and inf where a run failed."""
+    found = file.group(group)
+    names = found.names()
+    if unknown := [name for name in names if name not in units]:
+        raise ValueError(f"{group}/{unknown[0]} is not known; allowed: {', '.join(units)}")
+    if missing := [name for name in units if name not in names] if every else not names:
+        raise ValueError(f"{group}: nothing of {missing[0] if every else ', '.join(units)}")
+    return {name: _state(found.dataset(name), units[name], shape) for name in names}
+
+
+def _state(found: Dataset, unit: str, shape: tuple[int, ...]) -> np.ndarray:
+    if found.unit not in (None, unit):
+        raise ValueError(f"{found.name}: unit = {found.unit!r}; allowed: {unit}")
+    return found.numbers(shape, FLOATS)
+
+
+def _read_cell(file: Group) -> AbstractCell | None:
+    name = file.text("model")
     if not name:
         return None
-    if not attrs["standard"]:
+    if not file.truth("standard"):
         why = "is changed in more than its parameters, or no module defines it"
-        raise ValueError(f"path = {path}: its model {name} {why}; give cell=")
-    values = {n: _dataset(file[f"parameters/{n}"]) for n in _group(file, "parameters")}
-    return rebuilt(name, json.loads(attrs["static"]), values)
-
-
-def _group(file: Any, name: str) -> list[str]:
-    return list(file[name]) if name in file else []
-
-
-def _dataset(item: Any) -> np.ndarray:
-    return item[()]
+        raise ValueError(f"its model {name} {why}; give cell=")
+    parameters = file.group("parameters")
+    return rebuilt(name, file.json("static"), {n: parameters.numbers(n) for n in parameters.names()})
 
 
 def outputs_type(names: tuple[str, ...], state: Any) -> type:

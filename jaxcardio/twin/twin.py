@@ -10,9 +10,10 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from ..arguments import check, check_whole
+from ..arguments import check, check_whole, refusal
 from ..cell import AbstractCell
 from ..files.hdf5 import read_hdf5
+from ..files.reading import FLOATS, Group
 from ..files.records import cell_from_json, cell_to_json, versions
 from ..files.writing import put, write_hdf5
 from .experiment import Experiment
@@ -258,13 +259,36 @@ def doubts_of(
     return tuple(doubts)
 
 
-def _read(file: h5py.File, attrs: dict[str, Any]) -> Twin:
-    about = json.loads(attrs["about"])
-    arrays: dict[str, Any] = {name: file[name][()] for name in _ARRAYS}  # pyright: ignore[reportIndexIssue]
+def _read(file: Group) -> Twin:
+    about = file.json("about")
+    if missing := {"base", "names", "doubts", "sigma", "chi2", "check", "settings"} - set(about):
+        raise ValueError(f"attribute about: no {min(missing)}")
+    base = cell_from_json(about["base"])
+    known = base.parameters()
+    names, doubts, settings = about["names"], about["doubts"], about["settings"]
+    if not _are_texts(names) or len(set(names)) < len(names) or not set(names) <= set(known):
+        raise refusal("attribute about: names", names, "", "names of the model's parameters, each once")
+    if not _are_texts(doubts) or not isinstance(settings, dict):
+        raise ValueError("attribute about: doubts or settings; allowed: a list of texts, and an object")
+    for name in ("sigma", "chi2", "check"):
+        if isinstance(about[name], bool) or not isinstance(about[name], int | float):
+            raise refusal(f"attribute about: {name}", about[name], "", "a number")
+    sizes = {"parameters": len(names), "windows": file.dataset("times").shape[0] if file.dataset("times").shape else 0}
+    arrays: dict[str, Any] = {}
+    for name, unit in _ARRAYS.items():
+        found = file.dataset(name)
+        if found.unit not in (None, unit):
+            raise ValueError(f"{name}: unit = {found.unit!r}; allowed: {unit}")
+        axes = str(Twin.__annotations__[name].dim_str).split()
+        arrays[name] = found.numbers(tuple(sizes[axis] for axis in axes), FLOATS)
     return Twin(
-        base=cell_from_json(about["base"]), names=tuple(about["names"]), doubts=tuple(about["doubts"]),
-        sigma=about["sigma"], chi2=about["chi2"], check=about["check"], settings=about["settings"], **arrays,
+        base=base, names=tuple(names), doubts=tuple(doubts), settings=settings,
+        sigma=about["sigma"], chi2=about["chi2"], check=about["check"], **arrays,
     )  # fmt: skip
+
+
+def _are_texts(x: Any) -> bool:
+    return isinstance(x, list) and all(isinstance(y, str) for y in x)
 
 
 def _table(twin: Twin) -> str:

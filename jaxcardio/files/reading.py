@@ -1,0 +1,460 @@
+"""The one reader of HDF5 files, whoever wrote them.
+
+    with open_hdf5(path) as file:
+        model = file.text("model")                              # attributes, each checked for its kind
+        t = file.numbers("t", (None,))                          # a dataset, checked for links, kind, shape and size
+        for name in file.group("states").names(): ...
+
+Nothing is believed. Links lead nowhere but within the file, and only hard ones; sizes are looked at before anything is
+read, and a file may ask for no more numbers than a few times what it holds (`Budget`); numbers are real and of the
+machine's own byte order. Whatever is wrong is a ValueError of one line that names the file and the element.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import stat
+import zlib
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import h5py
+import numpy as np
+
+from ..arguments import LONGEST
+from ..json_text import parse_object
+
+SMALLEST_BUDGET = 64 << 20
+"""Bytes of numbers that any file may ask for."""
+EXPANSION = 20
+"""A larger file may ask for so many times its own size: no recording is compressed further."""
+CHUNK_COST = 1024
+"""A chunk is reckoned as at least so many bytes: finding it takes as long as reading them."""
+MOST_NAMES = 10_000
+"""Of one group."""
+MOST_OBJECTS = 100_000
+"""Opened in one file."""
+DEEPEST = 32
+"""Groups within groups."""
+LONGEST_TEXT = 32 << 20
+"""Bytes of one attribute."""
+FILTERS = {
+    h5py.h5z.FILTER_DEFLATE: "gzip",
+    h5py.h5z.FILTER_SHUFFLE: "shuffle",
+    h5py.h5z.FILTER_FLETCHER32: "fletcher32",
+}
+DIGEST = "digest"
+"""Attribute of the root: SHA-256 of the other ones, as they were written (`digest_of`)."""
+NUMBERS, FLOATS, WHOLE, TRUTH = "iuf", "f", "iu", "b"
+"""Kinds of numbers that a dataset may be asked for, as numpy's letters."""
+
+KINDS = {
+    h5py.h5t.STRING: "text",
+    h5py.h5t.COMPOUND: "compound values (or complex numbers)",
+    h5py.h5t.ENUM: "codes",
+    h5py.h5t.REFERENCE: "references",
+    h5py.h5t.VLEN: "lists",
+    h5py.h5t.ARRAY: "arrays",
+    h5py.h5t.OPAQUE: "bytes",
+}
+
+
+class Budget:
+    """What a file may still ask for, by the size that it has on the disk."""
+
+    def __init__(self, size: int):
+        self.allowed = max(SMALLEST_BUDGET, EXPANSION * size)
+        self.spent = 0
+        self.objects = 0
+
+    def spend(self, cost: int, what: str) -> None:
+        """ValueError: it would be too much."""
+        if self.spent + cost > self.allowed:
+            before = f" after {_megabytes(self.spent)} of other data" if self.spent else ""
+            raise ValueError(
+                f"{what}: {_megabytes(cost)}{before}; allowed: {_megabytes(self.allowed)} for a file of this size"
+            )
+        self.spent += cost
+
+    def open_one(self, name: str) -> None:
+        self.objects += 1
+        if self.objects > MOST_OBJECTS:
+            raise ValueError(f"{name}: more than {MOST_OBJECTS} groups and datasets; allowed: at most so many")
+
+
+class _Element:
+    """A group or a dataset, and its attributes."""
+
+    def __init__(self, found: Any, name: str, budget: Budget):
+        self._found = found
+        self.name = name
+        """Its path in the file."""
+        self._budget = budget
+
+    def has_attribute(self, name: str) -> bool:
+        with _at(self._of(name)):
+            return name in self._found.attrs
+
+    def attribute(self, name: str) -> Any:
+        """One text, number or truth value; anything else, or a missing one, is a ValueError."""
+        with _at(self._of(name)):
+            if name not in self._found.attrs:
+                raise ValueError(f"no attribute {name}")
+            return _attribute(h5py.h5a.open(self._found.id, name.encode()))
+
+    def text(self, name: str) -> str:
+        """An attribute that is a text."""
+        value = self.attribute(name)
+        return value if isinstance(value, str) else self._wrong(name, value, "text")
+
+    def number(self, name: str) -> float:
+        """An attribute that is a finite number."""
+        value = self.attribute(name)
+        if isinstance(value, str | bool) or not np.isfinite(value):
+            self._wrong(name, value, "a finite number")
+        return float(value)
+
+    def whole(self, name: str) -> int:
+        """An attribute that is a whole number."""
+        value = self.number(name)
+        return int(value) if value == int(value) else self._wrong(name, value, "a whole number")
+
+    def truth(self, name: str) -> bool:
+        """An attribute that is true or false."""
+        value = self.attribute(name)
+        return value if isinstance(value, bool) else self._wrong(name, value, "true or false")
+
+    def json(self, name: str) -> dict[str, Any]:
+        """An attribute that is the JSON text of an object."""
+        return parse_object(self.text(name), self._of(name))
+
+    @property
+    def unit(self) -> str | None:
+        """The attribute `unit`, None without one."""
+        return self.text("unit") if self.has_attribute("unit") else None
+
+    def _of(self, attribute: str) -> str:
+        return f"{self.name}@{attribute}" if self.name else f"attribute {attribute}"
+
+    def _wrong(self, name: str, value: Any, allowed: str) -> NoReturn:
+        raise ValueError(f"{self._of(name)} = {_short(value)}; allowed: {allowed}")
+
+
+class Group(_Element):
+    """A group of a file; as a file's root it is the file."""
+
+    _found: h5py.Group
+
+    def names(self) -> list[str]:
+        """Of its groups and datasets. ValueError: it has too many, or a link that leads elsewhere."""
+        with _at(self.name or "the root"):
+            count = len(self._found)
+            if count > MOST_NAMES:
+                raise ValueError(f"{count} names; allowed: at most {MOST_NAMES}")
+            found = list(self._found)
+        for name in found:
+            self._check_link(name)
+        return found
+
+    def __contains__(self, path: str) -> bool:
+        """Whether there is something of this name, a link or not."""
+        *above, name = _parts(path)
+        group = self
+        for part in above:
+            if part not in group._found or not isinstance(group._open(part), Group):
+                return False
+            group = group.group(part)
+        return name in group._found
+
+    def groups(self) -> list[str]:
+        return [name for name in self.names() if isinstance(self._open(name), Group)]
+
+    def datasets(self) -> list[str]:
+        return [name for name in self.names() if isinstance(self._open(name), Dataset)]
+
+    def group(self, path: str) -> "Group":
+        """The group of this name or path. ValueError: there is none."""
+        found = self
+        for part in _parts(path):
+            inner = found._open(part)
+            if not isinstance(inner, Group):
+                raise ValueError(f"{inner.name} is a dataset; allowed: a group")
+            found = inner
+        return found
+
+    def dataset(self, path: str) -> "Dataset":
+        """The dataset of this name or path, not read yet. ValueError: there is none, or its data lie elsewhere."""
+        *above, name = _parts(path)
+        found = self.group("/".join(above))._open(name)
+        if not isinstance(found, Dataset):
+            raise ValueError(f"{found.name} is a group; allowed: a dataset")
+        return found
+
+    def numbers(self, path: str, shape: tuple[int | None, ...] | None = None, kinds: str = NUMBERS) -> np.ndarray:
+        """A dataset, read; see `Dataset.numbers`."""
+        return self.dataset(path).numbers(shape, kinds)
+
+    def walk(self) -> Iterator["Group"]:
+        """This group and every one within it."""
+        yield self
+        if self.name.count("/") >= DEEPEST:
+            raise ValueError(f"{self.name}: nested too deep; allowed: {DEEPEST} levels")
+        for name in self.groups():
+            yield from self.group(name).walk()
+
+    def _check_link(self, name: str) -> None:
+        with _at(self._path(name)):
+            kind = self._found.id.links.get_info(name.encode()).type
+            if kind != h5py.h5l.TYPE_HARD:
+                leads = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
+                raise ValueError(f"{leads.get(kind, 'a link of an unknown kind')}; allowed: data of this file itself")
+
+    def _open(self, name: str) -> "Group | Dataset":
+        path = self._path(name)
+        with _at(path):
+            if name not in self._found:
+                raise ValueError("not there")
+            self._budget.open_one(path)
+            self._check_link(name)
+            found = h5py.h5o.open(self._found.id, name.encode())
+            if isinstance(found, h5py.h5g.GroupID):
+                return Group(h5py.Group(found), path, self._budget)
+            if isinstance(found, h5py.h5d.DatasetID):
+                return Dataset(h5py.Dataset(found), path, self._budget)
+            raise ValueError("a named type; allowed: a group or a dataset")
+
+    def _path(self, name: str) -> str:
+        return f"{self.name}/{name}" if self.name else name
+
+
+class Dataset(_Element):
+    """A dataset of a file: real numbers (or truth values), stored in this file, of a size that it may have."""
+
+    _found: h5py.Dataset
+
+    def __init__(self, found: h5py.Dataset, name: str, budget: Budget):
+        super().__init__(found, name, budget)
+        with _at(name):
+            self.dtype = _dtype(found.id.get_type())
+            if found.id.get_space().get_simple_extent_type() == h5py.h5s.NULL:
+                raise ValueError("no data")
+            self.shape: tuple[int, ...] = found.shape
+            """As claimed by the file."""
+            self._filters = _filters(found)
+        self._checked = False
+
+    @property
+    def size(self) -> int:
+        return int(np.prod([int(n) for n in self.shape], dtype=object))
+
+    def numbers(self, shape: tuple[int | None, ...] | None = None, kinds: str = NUMBERS) -> np.ndarray:
+        """All of it, in the machine's byte order. ValueError: another kind or shape, too large, or damaged.
+
+        Args:
+            shape: what it must be; None for a length that may be any.
+            kinds: what it may be: of "iufb", whole numbers, unsigned ones, floats and truth values.
+        """
+        self._check(shape, kinds)
+        with _at(self.name):
+            self._budget.spend(self._cost(), self._claim())
+            self._check_chunks()
+            return np.asarray(self._found[()], self.dtype)
+
+    def rows(self, first: int, last: int) -> np.ndarray:
+        """Rows first to last (exclusive) of a dataset that as a whole is not too large."""
+        with _at(self.name):
+            if not self._checked:
+                Budget.spend(_like(self._budget), self._cost(), self._claim())
+                self._check_chunks()
+                self._checked = True
+            return np.asarray(self._found[first:last], self.dtype)
+
+    def _check(self, shape: tuple[int | None, ...] | None, kinds: str) -> None:
+        if self.dtype.kind not in kinds:
+            words = {"i": "whole numbers", "f": "floating-point numbers", "b": "truth values"}
+            allowed = " or ".join(words[k] for k in words if k in kinds)
+            raise ValueError(f"{self.name}: of {self.dtype}; allowed: {allowed}")
+        if shape is None:
+            return
+        if len(self.shape) != len(shape) or any(m not in (None, n) for n, m in zip(self.shape, shape, strict=True)):
+            wanted = ", ".join("any" if n is None else str(n) for n in shape)
+            raise ValueError(f"{self.name}: shape {self.shape}; allowed: ({wanted})")
+
+    def _claim(self) -> str:
+        return f"{self.size} numbers of {self.dtype}"
+
+    def _cost(self) -> int:
+        """Bytes that HDF5 goes through to read it: whole chunks, even where little of one is wanted."""
+        item, chunk = self.dtype.itemsize, self._found.chunks
+        if chunk is None:
+            return self.size * item
+        count, each = 1, item
+        for n, k in zip(self.shape, chunk, strict=True):
+            count, each = count * -(-int(n) // int(k)), each * int(k)
+        return max(self.size * item, count * max(each, CHUNK_COST))
+
+    def _check_chunks(self) -> None:
+        """That no compressed chunk becomes more than its size: HDF5 itself would let it grow without bound."""
+        if h5py.h5z.FILTER_DEFLATE not in self._filters or not self.size:
+            return
+        # The chunk as it should be, and the checksum of one that was taken before.
+        most = self.dtype.itemsize * int(np.prod(self._found.chunks)) + 4
+        bit = 1 << self._filters.index(h5py.h5z.FILTER_DEFLATE)
+        for k in range(self._found.id.get_num_chunks()):
+            about = self._found.id.get_chunk_info(k)
+            if about.filter_mask & bit:
+                continue
+            if about.size > 2 * most + 64:
+                raise ValueError(f"a chunk of {about.size} bytes; allowed: {most}")
+            packed = self._found.id.read_direct_chunk(about.chunk_offset)[1]
+            if len(zlib.decompressobj().decompress(packed, most + 1)) > most:
+                raise ValueError(f"a gzipped chunk of more than the {most} bytes that it should be")
+
+
+@contextlib.contextmanager
+def open_hdf5(path: str | os.PathLike, what: str | None = None, version: int | None = None) -> Iterator[Group]:
+    """The root of an HDF5 file, for reading; within the block every error becomes a ValueError that names the path.
+
+    Args:
+        path: of a regular file.
+        what: its attribute `format`, if it must have one; then the digest of its attributes is checked too, if there.
+        version: its attribute `format_version`.
+    """
+    with errors_named(path, what):
+        about = os.stat(path)
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError(f"path = {path}: not a regular file")
+        with h5py.File(path, "r") as file:
+            root = Group(file, "", Budget(about.st_size))
+            if what is not None:
+                _check_format(root, what, version)
+            yield root
+
+
+@contextlib.contextmanager
+def errors_named(path: str | os.PathLike, what: str | None = None) -> Iterator[None]:
+    """Every error within becomes a ValueError of one line that names the path; one that does already passes."""
+    whole = f"not a whole HDF5 file{f' of a {what}' if what else ''}"
+    try:
+        yield
+    except FileNotFoundError:
+        raise ValueError(f"path = {path}: no such file") from None
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"path = {path}: {reason_of(error)}") from None
+    except Exception as error:
+        raise ValueError(f"path = {path}: {whole} ({reason_of(error)})") from None
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, on one line, without HDF5's addresses and times."""
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, BlockingIOError):
+        return error.strerror
+    text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
+    text = re.split(r"(?:: time = |, (?:filename|file descriptor|error message|buf|address) = )", text)[0]
+    text = text + ")" * (text.count("(") - text.count(")"))
+    if not isinstance(error, ValueError | OSError | KeyError):
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return text if len(text) <= 2 * LONGEST else f"{text[: 2 * LONGEST]}..."
+
+
+def digest_of(file: h5py.Group) -> str:
+    """SHA-256 of the attributes of a file's root but for the digest itself, as hexadecimal digits."""
+    attributes = {}
+    for name in sorted(file.attrs):
+        if name != DIGEST:
+            with _at(f"attribute {name}"):
+                value = _attribute(h5py.h5a.open(file.id, name.encode()))
+                attributes[name] = [type(value).__name__, value]
+    return hashlib.sha256(json.dumps(attributes).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _at(element: str) -> Iterator[None]:
+    """Every error within becomes a ValueError of one line that names the element."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{element}: {reason_of(error)}") from None
+
+
+def _check_format(root: Group, what: str, version: int | None) -> None:
+    found = root.attribute("format") if root.has_attribute("format") else None
+    if found != what:
+        raise ValueError(f"an HDF5 file, but not a {what}")
+    if version is not None and root.whole("format_version") != version:
+        raise ValueError(f"format version {root.whole('format_version')}; allowed: {version}")
+    if len(root._found.attrs) > MOST_NAMES:
+        raise ValueError(f"{len(root._found.attrs)} attributes; allowed: at most {MOST_NAMES}")
+    if root.has_attribute(DIGEST) and root.text(DIGEST) != digest_of(root._found):
+        raise ValueError(f"its attributes are not those that were written (attribute {DIGEST}): damaged, or edited")
+
+
+def _attribute(found: h5py.h5a.AttrID) -> str | bool | int | float:
+    """One text, truth value or real number."""
+    kind = found.get_type()
+    if found.get_space().get_simple_extent_type() == h5py.h5s.NULL or found.shape != ():
+        raise ValueError(f"shape {found.shape}; allowed: one value")
+    if kind.get_class() != h5py.h5t.STRING:
+        dtype = _dtype(kind)
+        value = np.empty((), dtype)
+        found.read(value, mtype=h5py.h5t.py_create(dtype))
+        return value.item()
+    if kind.get_size() > LONGEST_TEXT:
+        raise ValueError(f"a text of {kind.get_size()} bytes; allowed: {LONGEST_TEXT}")
+    value = np.empty((), found.dtype)
+    found.read(value)
+    raw = value.item()
+    if len(raw) > LONGEST_TEXT:
+        raise ValueError(f"a text of {len(raw)} bytes; allowed: {LONGEST_TEXT}")
+    return raw.decode() if isinstance(raw, bytes) else raw
+
+
+def _dtype(kind: h5py.h5t.TypeID) -> np.dtype:
+    """Of numbers or truth values, in the machine's byte order."""
+    known = kind.get_class()
+    if known == h5py.h5t.ENUM and kind.get_nmembers() == 2 and kind.dtype == np.bool_:
+        return np.dtype(bool)
+    if known not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT):
+        raise ValueError(f"{KINDS.get(known, 'values of an unknown kind')}; allowed: numbers")
+    dtype = kind.dtype
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        raise ValueError(f"numbers of {8 * dtype.itemsize} bits; allowed: at most 64")
+    return dtype.newbyteorder("=")
+
+
+def _filters(found: h5py.Dataset) -> list[int]:
+    """Of a dataset whose data are in this file, and can be read without anything beside HDF5."""
+    made = found.id.get_create_plist()
+    if made.get_layout() == h5py.h5d.VIRTUAL:
+        raise ValueError("a virtual dataset; allowed: data of this file itself")
+    if made.get_external_count():
+        raise ValueError("its data are in another file; allowed: data of this file itself")
+    filters = [made.get_filter(k)[0] for k in range(made.get_nfilters())]
+    unknown = [f for f in filters if f not in FILTERS]
+    if unknown or len(set(filters)) < len(filters):
+        raise ValueError(f"filters {filters}; allowed: {', '.join(FILTERS.values())}, each once")
+    return filters
+
+
+def _like(budget: Budget) -> Budget:
+    """As much as this file may ask for, nothing spent yet."""
+    fresh = Budget(0)
+    fresh.allowed = budget.allowed
+    return fresh
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part]
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 2**20:.3g} MB" if size >= 2**20 else f"{size} bytes"
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
