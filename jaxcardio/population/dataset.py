@@ -6,7 +6,6 @@ A folder holds `manifest.json` and shards of equal numbers of cells. The manifes
 
 import contextlib
 import json
-import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from ..arguments import check, check_whole
 from ..files.records import versions
 from ..progress import progress_bar
 from .manifest import NAME as MANIFEST
-from .manifest import Manifest, read_manifest, write_manifest
+from .manifest import Manifest, count_shards, read_manifest, write_manifest
 from .recipe import Batch, Recipe, in_its_precision
 from .shards import (
     FORMAT,
@@ -74,6 +73,7 @@ def make_dataset(
     """
     folder = Path(folder)
     check_whole("shard", shard, "cells")
+    count_shards(recipe.n, shard)
     recipe._check_precision()
     if (folder / MANIFEST).exists():  # not worth waiting for, if it is another dataset
         _check_same(folder, read_manifest(folder), recipe, shard)
@@ -153,7 +153,7 @@ class Dataset:
 
     def missing(self) -> list[int]:
         """The shards that are still to be made, those that were lost among them."""
-        return [k for k in range(math.ceil(self.recipe.n / self.shard)) if k not in self._entries]
+        return [k for k in range(count_shards(self.recipe.n, self.shard)) if k not in self._entries]
 
     @property
     def kept(self) -> Int[np.ndarray, " kept"]:
@@ -265,7 +265,7 @@ class Dataset:
             "dropped": {text: int(((reasons & int(r)) != 0).sum()) for r, text in REASONS.items()},
             "samples": len(self.ts),
             "parameters": len(self.recipe.parameters),
-            "shards": f"{len(self._entries)} of {math.ceil(self.recipe.n / self.shard)}",
+            "shards": f"{len(self._entries)} of {count_shards(self.recipe.n, self.shard)}",
             "lost": len(self.lost),
             "bytes": size,
             "bytes_per_kept_cell": size / kept if kept else float("nan"),

@@ -2,16 +2,16 @@
 
 import hashlib
 import json
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..json_text import parse
 from .recipe import Recipe, digest_of, text_digest_of
 from .shards import FORMAT, FORMAT_VERSION, Expected, ForeignSchema, ShardError, write_json
 
 NAME = "manifest.json"
-LARGEST = 2**28
-"""Bytes of a manifest: a million shards."""
+MOST_SHARDS = 100_000
+"""Files of one folder; more are slow to work with, and no manifest is to ask for any number of them."""
 KINDS = {"bytes": int, "sha256": str, "kept": int}
 """What is said of a shard."""
 
@@ -58,31 +58,35 @@ def read_manifest(folder: Path) -> Manifest:
         recipe = Recipe.from_json(written["recipe"])
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise ShardError(f"{path}: recipe: {_line(error)}") from None
-    entries = {}
-    for name, entry in written["shards"].items():
-        entries[_number(path, name, math.ceil(recipe.n / written["shard"]))] = _checked(path, name, entry)
+    count = count_shards(recipe.n, written["shard"], f"{path}: ")
+    entries = {_number(path, name, count): _checked(path, name, entry) for name, entry in written["shards"].items()}
     return Manifest(written, recipe, written["shard"], entries)
+
+
+def count_shards(n: int, shard: int, where: str = "") -> int:
+    """How many shards n cells take. ValueError: more than `MOST_SHARDS`."""
+    count = -(-n // shard)
+    if count > MOST_SHARDS:
+        least = -(-n // MOST_SHARDS)
+        raise ShardError(f"{where}shard = {shard} cells: {count} files for {n} cells; allowed: {least} cells or more")
+    return count
 
 
 def _parsed(folder: Path, path: Path) -> Any:
     if path.exists() and not path.is_file():
         raise ShardError(f"{path}: is a folder, a device or a pipe; allowed: a file")
     try:
-        if path.stat().st_size > LARGEST:
-            raise ShardError(f"{path}: {path.stat().st_size} bytes; allowed: at most {LARGEST}")
-        return json.loads(path.read_bytes())
+        text = path.read_bytes()
     except FileNotFoundError:
         raise ValueError(f"folder = {folder}: no dataset there (it has no {NAME})") from None
     except NotADirectoryError:
         raise ValueError(f"folder = {folder}: is a file; allowed: a folder") from None
-    except RecursionError:
-        raise ShardError(f"{path}: not a manifest (nested too deeply)") from None
     except OSError as error:
         raise ShardError(f"{path}: cannot be read ({error.strerror})") from None
-    except ShardError:
-        raise
-    except ValueError as error:  # no UTF-8, no JSON
-        raise ShardError(f"{path}: not a manifest ({_line(error)})") from None
+    try:
+        return parse(text, f"{path}: not a manifest")
+    except ValueError as error:
+        raise ShardError(str(error)) from None
 
 
 def _number(path: Path, name: str, count: int) -> int:
