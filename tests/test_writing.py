@@ -158,8 +158,8 @@ def test_what_is_no_file_is_refused_before_anything_is_done():
     Path("folder").mkdir()
     Path("loop").symlink_to("loop")
     Path("file").write_text("x")
-    cases = {"folder": "is a folder", "loop": "cannot be written", "nowhere/x": "there is no folder", "file/x": "Not a dir|no folder",
-             "y" * 300: "cannot be written", "a\0b": "cannot be written", "": "is a folder"}  # fmt: skip
+    cases = {"folder": "is a folder", "": "is a folder", "nowhere/x": "there is no folder"}
+    cases |= dict.fromkeys(["loop", "y" * 300, "a\0b"], "cannot be written") | {"file/x": "Not a directory|no folder"}
     if sys.platform != "win32":
         os.mkfifo("fifo")
         cases |= {"fifo": "a pipe", "/dev/null": "a device", "/dev/stdout": "path = /dev/stdout"}

@@ -129,13 +129,20 @@ def open_shard(path: Path, k: int, expected: Expected, size: int = 0) -> Iterato
         raise MissingShard(f"{path}: is a folder, a device or a pipe; allowed: a file")
     if path.stat().st_size < size:
         raise TruncatedShard(f"{path}: truncated, {path.stat().st_size} of {size} bytes")
-    try:
-        with h5py.File(path, "r") as file:
+    with _readable(path), h5py.File(path, "r") as file:
+        with _readable(path, ValueError, TypeError):
             _check_origin(file, path, k, expected)
-            yield file
+        yield file
+
+
+@contextlib.contextmanager
+def _readable(path: Path, *more: type[Exception]) -> Iterator[None]:
+    """Whatever HDF5 raises is a `DamagedShard`; so are `more` errors, which a caller's own work may raise too."""
+    try:
+        yield
     except ShardError:
         raise
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, KeyError, *more) as error:
         what = " ".join(str(error).split())
         raise DamagedShard(f"{path}: not a readable HDF5 file; some of its bytes have changed ({what})") from None
 
@@ -145,20 +152,23 @@ def numbers(file: h5py.File, name: str, kinds: str, shape: tuple[int | None, ...
 
     DamagedShard: there is none, it is another, or it lies in another file.
     """
-    path, parts = file.filename, name.split("/")
-    for n in range(len(parts)):
-        link = file.get("/".join(parts[: n + 1]), getlink=True)
-        if link is not None and not isinstance(link, h5py.HardLink):
-            raise DamagedShard(f"{path}: {name} is a link; allowed: a data set")
-    if name not in file:
-        raise DamagedShard(f"{path}: has no data set {name}")
-    data = file[name]
-    if not isinstance(data, h5py.Dataset) or data.is_virtual or data.external:
-        raise DamagedShard(f"{path}: {name} is no data set of its own")
-    right = len(data.shape or ()) == len(shape) and all(b in (None, a) for a, b in zip(data.shape, shape, strict=True))
-    if data.dtype.kind not in kinds or data.shape is None or not right:
-        wanted = ", ".join("any" if n is None else str(n) for n in shape)
-        raise DamagedShard(f"{path}: {name} is {data.dtype} of shape {data.shape}; allowed: shape ({wanted}), numbers")
+    path = file.filename
+    with _readable(Path(path), ValueError, TypeError):
+        parts = name.split("/")
+        for n in range(len(parts)):
+            link = file.get("/".join(parts[: n + 1]), getlink=True)
+            if link is not None and not isinstance(link, h5py.HardLink):
+                raise DamagedShard(f"{path}: {name} is a link; allowed: a data set")
+        if name not in file:
+            raise DamagedShard(f"{path}: has no data set {name}")
+        data = file[name]
+        if not isinstance(data, h5py.Dataset) or data.is_virtual or data.external:
+            raise DamagedShard(f"{path}: {name} is no data set of its own")
+        there = data.shape
+        fits = there is not None and len(there) == len(shape)
+        if not fits or data.dtype.kind not in kinds or any(b not in (None, a) for a, b in zip(there, shape)):  # noqa: B905
+            wanted = ", ".join("any" if n is None else str(n) for n in shape)
+            raise DamagedShard(f"{path}: {name} is {data.dtype} of shape {there}; allowed: numbers of shape ({wanted})")
     return data
 
 
@@ -167,11 +177,8 @@ def _ascending(rows: np.ndarray, n: int) -> bool:
 
 
 def _check_origin(file: h5py.File, path: Path, k: int, expected: Expected) -> None:
-    try:
-        found = {x: file.attrs.get(x) for x in ("format", "format_version", "recipe", "seed", "shard")}
-        found = {x: v.item() if isinstance(v, np.generic) else v for x, v in found.items()}
-    except TypeError as error:  # of a type that numpy has not
-        raise ForeignSchema(f"{path}: of another schema ({error}); allowed: {FORMAT!r}") from None
+    found = {x: file.attrs.get(x) for x in _KINDS}
+    found = {x: v.item() if isinstance(v, np.generic) else v for x, v in found.items()}
     if not all(isinstance(found[x], kind) for x, kind in _KINDS.items() if found[x] is not None):
         raise ForeignSchema(f"{path}: of another schema (its attributes are of other kinds); allowed: {FORMAT!r}")
     if (found["format"], found["format_version"]) != (FORMAT, FORMAT_VERSION):
