@@ -245,7 +245,7 @@ def test_a_shard_that_is_another_is_named_even_where_its_length_and_checksum_are
     assert "\n" not in str(found.value)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10**9), st.integers(0, 7))
 def test_no_flipped_bit_of_a_shard_changes_a_number(made, place, bit):
     folder = made.folder.parent / "flipped"

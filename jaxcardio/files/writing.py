@@ -68,6 +68,8 @@ def write_whole(path: Where, write: Callable[[Path], Result]) -> Result:
         if part is not None:
             with contextlib.suppress(OSError):
                 part.unlink()
+        if isinstance(error, RuntimeError):  # Equinox's, of the one below
+            error = error.__cause__ or error
         if isinstance(error, OSError):
             raise _failure(path, error) from None
         raise
@@ -107,7 +109,7 @@ def write_figure(path: Where, figure: Any, dpi: int = 160) -> None:
     write_whole(path, lambda part: figure.savefig(part, dpi=dpi, format=kind))
 
 
-def write_hdf5(path: Where, write: Callable[[h5py.File], None], *, add: bool = False) -> None:
+def write_hdf5(path: Where, write: Callable[[h5py.File], Any], *, add: bool = False) -> None:
     """Writes an HDF5 file, whole or not at all.
 
     Args:
@@ -130,7 +132,7 @@ def write_hdf5(path: Where, write: Callable[[h5py.File], None], *, add: bool = F
     write_whole(path, write_part)
 
 
-def fill_hdf5(part: Path, write: Callable[[h5py.File], None], mode: str = "w") -> None:
+def fill_hdf5(part: Path, write: Callable[[h5py.File], Any], mode: str = "w") -> None:
     """Writes a temporary file of `write_whole` as HDF5; `mode` "r+" adds to what is in it.
 
     A file of one of our formats gets a digest of its attributes, which alone in HDF5 are under no checksum.

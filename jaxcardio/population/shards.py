@@ -166,7 +166,8 @@ def numbers(file: h5py.File, name: str, kinds: str, shape: tuple[int | None, ...
             raise DamagedShard(f"{path}: {name} is no data set of its own")
         there = data.shape
         fits = there is not None and len(there) == len(shape)
-        if not fits or data.dtype.kind not in kinds or any(b not in (None, a) for a, b in zip(there, shape)):  # noqa: B905
+        fits = fits and all(b in (None, a) for a, b in zip(there or (), shape, strict=True))
+        if not fits or data.dtype.kind not in kinds:
             wanted = ", ".join("any" if n is None else str(n) for n in shape)
             raise DamagedShard(f"{path}: {name} is {data.dtype} of shape {there}; allowed: numbers of shape ({wanted})")
     return data
