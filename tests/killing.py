@@ -20,7 +20,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -92,7 +91,7 @@ def writers() -> list[Job]:
         lambda: write_hdf5("many.h5", lambda f: [put(f, f"x{k}", scale[0] * np.arange(500.0), "1") for k in range(30)]),
         lambda: write_leaves("weights.net", {"w": scale[0] * np.ones(50_000)}, b"{}\n"),
     ]  # fmt: skip
-    names = "Trace.save Recording.save Observations.save figure text csv hdf5 network".split()
+    names = ["Trace.save", "Recording.save", "Observations.save", "figure", "text", "csv", "hdf5", "network"]
 
     def done(job: Callable[[], Any]) -> Callable[[], int]:
         def do() -> int:

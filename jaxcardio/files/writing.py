@@ -14,7 +14,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,8 +68,6 @@ def write_whole(path: Where, write: Callable[[Path], Result]) -> Result:
         if part is not None:
             with contextlib.suppress(OSError):
                 part.unlink()
-        if isinstance(error, RuntimeError):  # Equinox's, of the one below
-            error = error.__cause__ or error
         if isinstance(error, OSError):
             raise _failure(path, error) from None
         raise
@@ -96,9 +94,9 @@ def write_leaves(path: Where, tree: Any, header: bytes = b"") -> None:
     """Writes a header and then the leaves of a tree, as Equinox does, whole or not at all."""
 
     def write(part: Path) -> None:
-        with open(part, "wb") as file:
+        with _behind(part) as file:
             file.write(header)
-            eqx.tree_serialise_leaves(file, tree)
+            eqx.tree_serialise_leaves(file, tree)  # pyright: ignore[reportArgumentType]
 
     write_whole(path, write)
 
@@ -137,22 +135,29 @@ def fill_hdf5(part: Path, write: Callable[[h5py.File], Any], mode: str = "w") ->
 
     A file of one of our formats gets a digest of its attributes, which alone in HDF5 are under no checksum.
     """
+    with _behind(part) as behind, h5py.File(behind, mode, libver=LIBVER) as file:
+        write(file)
+        if "format" in file.attrs:
+            file.attrs[DIGEST] = digest_of(file)
+
+
+@contextlib.contextmanager
+def _behind(part: Path) -> Iterator["_Behind"]:
+    """The file, to write to; what went wrong in writing is raised at the end."""
     with open(part, "r+b", buffering=0) as raw:
         behind = _Behind(raw)
         try:
-            with h5py.File(behind, mode, libver=LIBVER) as file:
-                write(file)
-                if "format" in file.attrs:
-                    file.attrs[DIGEST] = digest_of(file)
+            yield behind
         finally:
             if behind.error is not None:
                 raise behind.error
 
 
 class _Behind(io.RawIOBase):
-    """A file for HDF5 to write to, that keeps its first error for later and then takes anything.
+    """A file for HDF5 and Equinox to write to, that keeps its first error for later and then takes anything.
 
-    HDF5 itself, told that a disk is full, cannot close the file, prints tracebacks and may end the process.
+    HDF5, told that a disk is full, cannot close the file, prints tracebacks and may end the process; Equinox and numpy
+    say neither which file nor why.
     """
 
     def __init__(self, file: io.FileIO):
