@@ -26,15 +26,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": f"{sys.argv[1]}/cache", "TF_CPP_MIN_LOG_LEVEL": "3"}
 import jax
 
 jax.config.update("jax_enable_x64", True)
-import numpy as np
+import numpy as np  # noqa: E402
 
-import jaxcardio as jc
-from jaxcardio.__main__ import main
-from jaxcardio.files.writing import LEFT, put, write_csv, write_figure, write_hdf5, write_leaves, write_text
+import jaxcardio as jc  # noqa: E402
+from jaxcardio.__main__ import main  # noqa: E402
+from jaxcardio.files.writing import LEFT, put, write_csv, write_figure, write_hdf5, write_leaves, write_text  # noqa: E402
 
 LONGEST = 60.0
 """Seconds after which a fork that does not end has failed."""
@@ -116,14 +116,14 @@ def verbs() -> list[Job]:
     small = ["--cells", "200", "--epochs", "2", "--starts", "1", "--draws", "4", "--doses", "0", "50"]
     lines = {
         "simulate": (["simulate", "alievpanfilov1996", "--out", "a.h5", *brief], ["--init", "u=0.1"]),
-        "drug": (["drug", "E-4031", "--cells", "2", "--t1", "2500", "--doses", "0", "50", "--out", "d.h5"],
-                 ["--seed", "1"]),
-        "biomarkers": (["biomarkers", "in.h5", "--out", "b.csv"], ["--ead-rise", "20"]),
-        "biomarkers-hdf5": (["biomarkers", "in.h5", "--out", "b.h5"], ["--ead-rise", "20"]),
+        "drug": (["drug", "E-4031", "--cells", "2", "--spread", "0.05", "--t1", "7000", "--doses", "0", "50",
+                  "--out", "d.h5"], ["--seed", "1"]),
+        "biomarkers": (["biomarkers", "in.h5", "--out", "b.csv"], ["--min-amplitude", "150"]),
+        "biomarkers-hdf5": (["biomarkers", "in.h5", "--out", "b.h5"], ["--min-amplitude", "150"]),
         "population-simulate": (["population", "simulate", "p.h5", *population], ["--seed", "1"]),
-        "population-screen": (["population", "screen", "--cells", "2", "--t1", "2500", "--out", "s.csv"],
+        "population-screen": (["population", "screen", "--cells", "2", "--t1", "4200", "--out", "s.csv"],
                               ["--seed", "1"]),
-        "population-screen-hdf5": (["population", "screen", "--cells", "2", "--t1", "2500", "--out", "s.h5"],
+        "population-screen-hdf5": (["population", "screen", "--cells", "2", "--t1", "4200", "--out", "s.h5"],
                                    ["--seed", "1"]),
         "population-plot": (["population", "plot", "in-p.h5", "--out", "p.png"], ["--cells", "2"]),
         "dataset-make": (["dataset", "make", "data", "--cells", "12", "--shard", "4", "--no-screen", "--t1", "50"],
@@ -236,7 +236,8 @@ def fork(job: Job, folder: Path, limit: int | None = None, kill: float | None = 
             descriptor = os.open(said, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(descriptor, 2)
-            sys.stdout, sys.stderr = io.StringIO(), open(2, "w", buffering=1, closefd=False)
+            sys.stdout = io.StringIO()
+            sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
             if limit is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
             status = job.do()
@@ -278,13 +279,9 @@ def trial(job: Job, folder: Path, moments: int, small_disk: Path | None) -> dict
     dataset = job.name == "dataset-make"
     folder.mkdir(parents=True)
     os.chdir(folder)
-    CALLS.clear(), KNOWN.clear()
     job.prepare()
     before = contents(folder)
-    quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
-    with quiet[0], quiet[1]:
-        CALLS.clear(), KNOWN.clear()
-        assert job.do() in (0, 1), job.name
+    _undisturbed(job)
     earlier = before if dataset else contents(folder)
     if dataset:
         shutil.rmtree(folder / "data")
@@ -292,9 +289,7 @@ def trial(job: Job, folder: Path, moments: int, small_disk: Path | None) -> dict
     trained = folder.parent / f"{folder.name}-new"
     shutil.copytree(folder, trained)
     os.chdir(trained)
-    CALLS.clear(), KNOWN.clear()
-    with quiet[0], quiet[1]:
-        assert job.do() in (0, 1), job.name
+    _undisturbed(job)
     new = contents(trained)
     CALLS.clear()
     began = time.perf_counter()
@@ -305,7 +300,7 @@ def trial(job: Job, folder: Path, moments: int, small_disk: Path | None) -> dict
     assert status in (0, 1), f"{job.name}: in a fork: {status} {said[-2000:]}"
     assert contents(trained) == new, f"{job.name}: a second run writes another file"
     draw = random.Random(job.name)
-    largest = max([len(x) for name, x in new.items() if x != earlier.get(name)] or [1])
+    largest = max(len(x) for name, x in new.items() if name not in before or x != before[name])
     wrong: list[str] = []
     counts = dict.fromkeys(("killed", "left a part", "changed", "limit", "refused", "disk", "disk refused"), 0)
 
@@ -356,6 +351,15 @@ def trial(job: Job, folder: Path, moments: int, small_disk: Path | None) -> dict
     return {"job": job.name, "seconds": round(length, 3), "bytes": largest, **counts, "wrong": wrong}
 
 
+def _undisturbed(job: Job) -> None:
+    CALLS.clear()
+    KNOWN.clear()
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        status = job.do()
+    assert status in (0, 1), f"{job.name}: {said.getvalue()[-2000:]}"
+
+
 def _lay(folder: Path, files: dict[str, bytes]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -389,7 +393,11 @@ def program() -> None:
     with disk(Path(folder) / "small") as small_disk:
         for job in jobs:
             if not names or job.name in names:
-                print(json.dumps(trial(job, Path(folder) / job.name, int(moments), small_disk)), flush=True)
+                try:
+                    found = trial(job, Path(folder) / job.name, int(moments), small_disk)
+                except AssertionError as error:
+                    found = {"job": job.name, "wrong": [str(error)]}
+                print(json.dumps(found), flush=True)
     os._exit(0)
 
 
