@@ -1,5 +1,5 @@
 """Killed, on a full disk, or with a limit of the size of files, at random moments: the earlier file or the new one is
-there, whole. `killing.py` does it, in forks of a process of its own, for every writer and for every verb that writes."""
+there, whole. `killing.py` does it, in forks of a process of its own, for every writer and every verb that writes."""
 
 import json
 import os
