@@ -3,11 +3,14 @@
 import json
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
 DEEPEST = 100
 """Objects and lists within one another, at most."""
+LARGEST_FILE = 32 << 20
+"""Bytes."""
 LARGEST = 200 << 20
 """A text that would take more memory than this (bytes, at most) is refused before it is parsed."""
 COMMA, BRACKET = 40, 72
@@ -47,8 +50,8 @@ def read_object(path: str | os.PathLike, what: str) -> dict[str, Any]:
         about = os.stat(path)
         if not stat.S_ISREG(about.st_mode):
             raise ValueError(f"{what} = {path}: not a regular file")
-        if about.st_size > LARGEST:
-            raise ValueError(f"{what} = {path}: {about.st_size} bytes; allowed: {LARGEST}")
+        if about.st_size > LARGEST_FILE:
+            raise ValueError(f"{what} = {path}: {about.st_size} bytes; allowed: at most {LARGEST_FILE}")
         return parse_object(Path(path).read_bytes(), f"{what} = {path}")
     except FileNotFoundError:
         raise ValueError(f"{what} = {path}: no such file") from None
@@ -57,7 +60,7 @@ def read_object(path: str | os.PathLike, what: str) -> dict[str, Any]:
 
 
 def _check_size(text: str) -> None:
-    memory = len(text) + COMMA * text.count(",") + BRACKET * (text.count("[") + text.count("{"))
+    memory = 2 * sys.getsizeof(text) + COMMA * text.count(",") + BRACKET * (text.count("[") + text.count("{"))
     if memory > LARGEST:
         raise ValueError(f"{len(text)} characters, about {memory >> 20} MB; allowed: {LARGEST >> 20} MB")
 

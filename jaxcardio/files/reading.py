@@ -11,8 +11,8 @@ machine's own byte order. Whatever is wrong is a ValueError of one line that nam
 """
 
 import contextlib
+import functools
 import hashlib
-import json
 import os
 import re
 import stat
@@ -25,16 +25,19 @@ import numpy as np
 
 from ..arguments import LONGEST
 from ..json_text import parse_object
+from .heaps import longest_text
 
 SMALLEST_BUDGET = 64 << 20
-"""Bytes of numbers that any file may ask for."""
+"""Bytes of numbers (each reckoned as at least `NUMBER`) and text that any file may ask for."""
+NUMBER = 8
+"""Bytes: what is done with numbers is done in float64."""
 EXPANSION = 20
 """A larger file may ask for so many times its own size: no recording is compressed further."""
 CHUNK_COST = 1024
 """A chunk is reckoned as at least so many bytes: finding it takes as long as reading them."""
 MOST_NAMES = 10_000
 """Of one group."""
-MOST_OBJECTS = 100_000
+MOST_OBJECTS = 30_000
 """Opened in one file."""
 DEEPEST = 32
 """Groups within groups."""
@@ -64,19 +67,25 @@ KINDS = {
 class Budget:
     """What a file may still ask for, by the size that it has on the disk."""
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, path: str | os.PathLike | None = None):
         self.allowed = max(SMALLEST_BUDGET, EXPANSION * size)
         self.spent = 0
         self.objects = 0
+        self.path = path
 
     def spend(self, cost: int, what: str) -> None:
         """ValueError: it would be too much."""
         if self.spent + cost > self.allowed:
-            before = f" after {_megabytes(self.spent)} of other data" if self.spent else ""
+            before = f" after {_megabytes(self.spent)} of other data" if self.spent >= 2**20 else ""
             raise ValueError(
                 f"{what}: {_megabytes(cost)}{before}; allowed: {_megabytes(self.allowed)} for a file of this size"
             )
         self.spent += cost
+
+    @functools.cached_property
+    def longest_text(self) -> int:
+        """Bytes of a text of variable length, at most: found out when one is first read."""
+        return 0 if self.path is None else longest_text(self.path)
 
     def open_one(self, name: str) -> None:
         self.objects += 1
@@ -101,8 +110,8 @@ class _Element:
         """One text, number or truth value; anything else, or a missing one, is a ValueError."""
         with _at(self._of(name)):
             if name not in self._found.attrs:
-                raise ValueError(f"no attribute {name}")
-            return _attribute(h5py.h5a.open(self._found.id, name.encode()))
+                raise ValueError("missing")
+            return _attribute(h5py.h5a.open(self._found.id, name.encode()), self._budget)
 
     def text(self, name: str) -> str:
         """An attribute that is a text."""
@@ -159,14 +168,13 @@ class Group(_Element):
         return found
 
     def __contains__(self, path: str) -> bool:
-        """Whether there is something of this name, a link or not."""
-        *above, name = _parts(path)
-        group = self
-        for part in above:
-            if part not in group._found or not isinstance(group._open(part), Group):
+        """Whether there is a group or dataset of this name or path. ValueError: a link that leads elsewhere."""
+        found = self
+        for part in _parts(path):
+            if not isinstance(found, Group) or part not in found._found:
                 return False
-            group = group.group(part)
-        return name in group._found
+            found = found._open(part)
+        return True
 
     def groups(self) -> list[str]:
         return [name for name in self.names() if isinstance(self._open(name), Group)]
@@ -186,10 +194,11 @@ class Group(_Element):
 
     def dataset(self, path: str) -> "Dataset":
         """The dataset of this name or path, not read yet. ValueError: there is none, or its data lie elsewhere."""
-        *above, name = _parts(path)
-        found = self.group("/".join(above))._open(name)
+        above, _, name = path.strip("/").rpartition("/")
+        group = self.group(above)
+        found = group._open(name) if name else group
         if not isinstance(found, Dataset):
-            raise ValueError(f"{found.name} is a group; allowed: a dataset")
+            raise ValueError(f"{found.name or 'the root'} is a group; allowed: a dataset")
         return found
 
     def numbers(self, path: str, shape: tuple[int | None, ...] | None = None, kinds: str = NUMBERS) -> np.ndarray:
@@ -197,12 +206,17 @@ class Group(_Element):
         return self.dataset(path).numbers(shape, kinds)
 
     def walk(self) -> Iterator["Group"]:
-        """This group and every one within it."""
-        yield self
-        if self.name.count("/") >= DEEPEST:
-            raise ValueError(f"{self.name}: nested too deep; allowed: {DEEPEST} levels")
-        for name in self.groups():
-            yield from self.group(name).walk()
+        """This group and every one within it, each once."""
+        seen, left = set(), [self]
+        while left:
+            group = left.pop()
+            if group._found in seen:
+                continue
+            seen.add(group._found)
+            yield group
+            if group.name.count("/") >= DEEPEST:
+                raise ValueError(f"{group.name}: nested too deep; allowed: {DEEPEST} levels")
+            left += [inner for name in reversed(group.names()) if isinstance(inner := group._open(name), Group)]
 
     def _check_link(self, name: str) -> None:
         with _at(self._path(name)):
@@ -279,15 +293,15 @@ class Dataset(_Element):
         if shape is None:
             return
         if len(self.shape) != len(shape) or any(m not in (None, n) for n, m in zip(self.shape, shape, strict=True)):
-            wanted = ", ".join("any" if n is None else str(n) for n in shape)
-            raise ValueError(f"{self.name}: shape {self.shape}; allowed: ({wanted})")
+            wanted = str(tuple("any" if n is None else n for n in shape)).replace("'", "")
+            raise ValueError(f"{self.name}: shape {self.shape}; allowed: {wanted}")
 
     def _claim(self) -> str:
         return f"{self.size} numbers of {self.dtype}"
 
     def _cost(self) -> int:
         """Bytes that HDF5 goes through to read it: whole chunks, even where little of one is wanted."""
-        item, chunk = self.dtype.itemsize, self._found.chunks
+        item, chunk = max(self.dtype.itemsize, NUMBER), self._found.chunks
         if chunk is None:
             return self.size * item
         count, each = 1, item
@@ -323,14 +337,20 @@ def open_hdf5(path: str | os.PathLike, what: str | None = None, version: int | N
         version: its attribute `format_version`.
     """
     with errors_named(path, what):
-        about = os.stat(path)
-        if not stat.S_ISREG(about.st_mode):
-            raise ValueError(f"path = {path}: not a regular file")
+        size = check_regular(path)
         with h5py.File(path, "r") as file:
-            root = Group(file, "", Budget(about.st_size))
+            root = Group(file, "", Budget(size, path))
             if what is not None:
                 _check_format(root, what, version)
             yield root
+
+
+def check_regular(path: str | os.PathLike) -> int:
+    """The size of a regular file (bytes). ValueError: it is a folder, a device or a pipe."""
+    about = os.stat(path)
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError(f"path = {path}: is a folder, a device or a pipe; allowed: a file")
+    return about.st_size
 
 
 @contextlib.contextmanager
@@ -342,8 +362,10 @@ def errors_named(path: str | os.PathLike, what: str | None = None) -> Iterator[N
     except FileNotFoundError:
         raise ValueError(f"path = {path}: no such file") from None
     except ValueError as error:
-        if str(path) in str(error):
+        if str(path) in str(error) and str(error) == reason_of(error):
             raise
+        if str(path) in str(error):
+            raise ValueError(reason_of(error)) from None
         raise ValueError(f"path = {path}: {reason_of(error)}") from None
     except Exception as error:
         raise ValueError(f"path = {path}: {whole} ({reason_of(error)})") from None
@@ -361,15 +383,16 @@ def reason_of(error: BaseException) -> str:
     return text if len(text) <= 2 * LONGEST else f"{text[: 2 * LONGEST]}..."
 
 
-def digest_of(file: h5py.Group) -> str:
+def digest_of(file: h5py.Group, budget: Budget | None = None) -> str:
     """SHA-256 of the attributes of a file's root but for the digest itself, as hexadecimal digits."""
-    attributes = {}
+    digest = hashlib.sha256()
     for name in sorted(file.attrs):
         if name != DIGEST:
             with _at(f"attribute {name}"):
-                value = _attribute(h5py.h5a.open(file.id, name.encode()))
-                attributes[name] = [type(value).__name__, value]
-    return hashlib.sha256(json.dumps(attributes).encode()).hexdigest()
+                value = _attribute(h5py.h5a.open(file.id, name.encode()), budget)
+                for part in (name, type(value).__name__, str(value)):
+                    digest.update(part.encode() + b"\0")
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager
@@ -378,7 +401,8 @@ def _at(element: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ValueError(f"{element}: {reason_of(error)}") from None
+        reason = reason_of(error)
+        raise ValueError(reason if reason.startswith(element) else f"{element}: {reason}") from None
 
 
 def _check_format(root: Group, what: str, version: int | None) -> None:
@@ -389,27 +413,30 @@ def _check_format(root: Group, what: str, version: int | None) -> None:
         raise ValueError(f"format version {root.whole('format_version')}; allowed: {version}")
     if len(root._found.attrs) > MOST_NAMES:
         raise ValueError(f"{len(root._found.attrs)} attributes; allowed: at most {MOST_NAMES}")
-    if root.has_attribute(DIGEST) and root.text(DIGEST) != digest_of(root._found):
+    if root.has_attribute(DIGEST) and root.text(DIGEST) != digest_of(root._found, root._budget):
         raise ValueError(f"its attributes are not those that were written (attribute {DIGEST}): damaged, or edited")
 
 
-def _attribute(found: h5py.h5a.AttrID) -> str | bool | int | float:
+def _attribute(found: h5py.h5a.AttrID, budget: Budget | None) -> str | bool | int | float:
     """One text, truth value or real number."""
     kind = found.get_type()
-    if found.get_space().get_simple_extent_type() == h5py.h5s.NULL or found.shape != ():
-        raise ValueError(f"shape {found.shape}; allowed: one value")
+    if found.get_space().get_select_npoints() != 1:
+        raise ValueError(f"{found.get_space().get_select_npoints()} values; allowed: one")
     if kind.get_class() != h5py.h5t.STRING:
         dtype = _dtype(kind)
-        value = np.empty((), dtype)
+        value = np.empty(found.shape, dtype)
         found.read(value, mtype=h5py.h5t.py_create(dtype))
         return value.item()
-    if kind.get_size() > LONGEST_TEXT:
-        raise ValueError(f"a text of {kind.get_size()} bytes; allowed: {LONGEST_TEXT}")
-    value = np.empty((), found.dtype)
+    claimed = kind.get_size()
+    if kind.is_variable_str():
+        claimed = 0 if budget is None else budget.longest_text
+    if claimed > LONGEST_TEXT:
+        raise ValueError(f"a text of up to {claimed} bytes; allowed: {LONGEST_TEXT}")
+    value = np.empty(found.shape, found.dtype)
     found.read(value)
     raw = value.item()
-    if len(raw) > LONGEST_TEXT:
-        raise ValueError(f"a text of {len(raw)} bytes; allowed: {LONGEST_TEXT}")
+    if budget is not None:
+        budget.spend(len(raw), f"a text of {len(raw)} bytes")
     return raw.decode() if isinstance(raw, bytes) else raw
 
 

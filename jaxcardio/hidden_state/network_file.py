@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ..arguments import check, refusal
 from ..files.hdf5 import read_network, write_network
 from .gating import GatingNetwork
 
@@ -33,9 +34,15 @@ def load_network(path: str | Path) -> GatingNetwork:
 
 def _empty(about: dict[str, Any]) -> GatingNetwork:
     """A network of the same structure, to be filled."""
-    ranges = {name: tuple(ends) for name, ends in about["ranges"].items()}
+    gates, ranges = about["gates"], about["ranges"]
+    if not isinstance(gates, list) or not gates or not all(isinstance(x, str) for x in gates):
+        raise refusal("gates", gates, "", "a list of names of states")
+    if not isinstance(ranges, dict) or not ranges:
+        raise refusal("ranges", ranges, "", "an object of lowest and highest values")
+    for name, ends in ranges.items():
+        check(f"ranges: {name}", ends, "", "lowest and highest value", lambda x: x.shape == (2,) and x[0] < x[1])
     options = {name: about[name] for name in ("step", "width", "activation")}
-    return _float32(GatingNetwork(tuple(about["gates"]), ranges, key=jax.random.key(0), **options))
+    return _float32(GatingNetwork(tuple(gates), ranges, key=jax.random.key(0), **options))
 
 
 def _float32(network: GatingNetwork) -> GatingNetwork:

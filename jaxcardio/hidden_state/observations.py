@@ -12,7 +12,6 @@ cycles of one steady pacing are there: the hidden gates are followed through the
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -20,6 +19,7 @@ from jaxtyping import Float
 
 from ..arguments import check
 from ..cell import AbstractCell
+from ..files.reading import Group, open_hdf5
 from ..files.writing import put, write_hdf5
 from .paced import DURATION, ONSET, paced_beats
 
@@ -54,6 +54,7 @@ class Sweep:
     name: str = "sweep"
 
     def __post_init__(self):
+        check("cycle_length", self.cycle_length, "ms", "above 0", lambda x: (x > 0) & np.isfinite(x))
         check("dt", self.dt, "ms", f"0 < dt <= {SLOWEST:g}", lambda x: 0 < x <= SLOWEST)
         check("onset", self.onset, "ms", "from 0 to half a cycle", lambda x: 0 <= x <= self.cycle_length / 2)
         if abs(self.cycle_length / self.dt - self.samples) > 1e-6:
@@ -120,37 +121,35 @@ class Observations:
     @classmethod
     def load(cls, path: str | Path, group: str) -> "Observations":
         """Reads a condition; whatever is wrong or missing is a ValueError that names file, group and dataset."""
-        try:
-            with h5py.File(path, "r") as file:
-                if group not in file:
-                    raise ValueError(f"{path}: no group {group!r}; there: {', '.join(file) or 'nothing'}")
-                found = file[group]
-                assert isinstance(found, h5py.Group)
-                return cls(tuple(_sweep(f"{path}: {group}/{name}", found[name]) for name in found), f"{path}: {group}")
-        except FileNotFoundError:
-            raise ValueError(f"{path}: no such file") from None
-        except OSError as error:
-            raise ValueError(f"{path}: not a whole HDF5 file ({error})") from None
+        with open_hdf5(path) as file:
+            if group not in file:
+                raise ValueError(f"{path}: no group {group!r}; there: {', '.join(file.names()) or 'nothing'}")
+            found = file.group(group)
+            return cls(tuple(_sweep(f"{path}: {group}/{x}", found.group(x)) for x in found.names()), f"{path}: {group}")
 
 
-def _sweep(name: str, group: Any) -> Sweep:
+def _sweep(name: str, group: Group) -> Sweep:
     traces = {}
-    for key, units in UNITS.items():
+    for key in UNITS:
         if key not in group:
-            raise ValueError(f"{name}: no dataset {key}; there: {', '.join(group)}")
-        unit = group[key].attrs.get("unit")
-        if unit not in units:
-            raise ValueError(f"{name}: {key}: unit = {unit!r}; allowed: {', '.join(units)}")
-        traces[key] = np.asarray(group[key][()], float) * units[unit]
+            raise ValueError(f"{name}: no dataset {key}; there: {', '.join(group.names())}")
+    V, Ca_i = (group.dataset(key) for key in UNITS)
+    if len(V.shape) != 1 or V.shape != Ca_i.shape:
+        raise ValueError(f"{name}: V {V.shape} and Ca_i {Ca_i.shape}; allowed: one shape, (samples,)")
+    for key, units in UNITS.items():
+        found = group.dataset(key)
+        if found.unit not in units:
+            raise ValueError(f"{name}: {key}: unit = {found.unit!r}; allowed: {', '.join(units)}")
+        traces[key] = found.numbers((None,)) * units[found.unit]
     about = {}
     for key, attribute in (
         ("cycle_length", "cycle_length_ms"),
         ("dt", "sampling_interval_ms"),
         ("onset", "stimulus_onset_ms"),
     ):
-        if attribute not in group.attrs:
+        if not group.has_attribute(attribute):
             raise ValueError(f"{name}: no attribute {attribute}")
-        about[key] = float(group.attrs[attribute])
+        about[key] = group.number(attribute)
     return Sweep(**traces, **about, name=name)
 
 
@@ -158,7 +157,7 @@ def _checked(
     name: str, key: str, trace, dt: float, low: float, high: float, unit: str
 ) -> Float[np.ndarray, " samples"]:
     trace = np.asarray(trace, np.float64)
-    if trace.ndim != 1:
+    if trace.ndim != 1 or not trace.size:
         raise ValueError(f"{name}: {key}: expected shape (samples,), got {trace.shape}")
     gaps = np.flatnonzero(~np.isfinite(trace))
     if gaps.size:

@@ -21,6 +21,7 @@ from ..files.hdf5 import read_hdf5
 from ..files.reading import FLOATS, WHOLE, Dataset, Group
 from ..files.records import is_standard, model_name, rebuilt, static_fields, versions
 from ..files.writing import put, write_hdf5
+from ..json_text import parse
 from ..protocols import AbstractProtocol, from_json, to_json
 from .compiled import ONCE, WIDE, compiled
 from .request import Request
@@ -144,6 +145,7 @@ class Trace(eqx.Module):
                 model="" if self.cell is None else model_name(self.cell),
                 static="{}" if self.cell is None else json.dumps(static_fields(self.cell)),
                 standard=self.cell is None or is_standard(self.cell),
+                outputs=json.dumps([name for name, _ in _items(self.ys)]),
             )
             units = {"V": "mV"} if self.cell is None else self.cell.units
             put(file, "t", self.ts, "ms")
@@ -214,6 +216,8 @@ def _read(file: Group, cell: AbstractCell | None) -> Trace:
         raise ValueError(f"parameters: of {cell.population_size()} cells, status of shape {status.shape}")
     units = {"V": "mV"} if cell is None else cell.units
     states = _states(file, "states", units, (*population, *t.shape))
+    if file.has_attribute("outputs") and sorted(parse(file.text("outputs"), "outputs")) != sorted(states):
+        raise ValueError(f"states: {', '.join(states)}; allowed: those that were saved, {file.text('outputs')}")
     if cell is None:
         ys, final = Recording(states["V"]), None
     else:

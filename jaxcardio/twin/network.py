@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 
-from ..arguments import check, check_whole
+from ..arguments import check, check_known, check_whole, refusal
 from ..files.hdf5 import read_network, write_network
 from ..files.writing import check_place
 from ..population import Uniform
@@ -25,6 +25,8 @@ SHARES = (0.7, 0.1, 0.2)
 COMPRESSION = 1.0
 """pA/pF from which asinh(I / COMPRESSION) compresses: I_Na is hundreds of times larger than I_f."""
 FORMAT = "jaxcardio twin network 1"
+DEEPEST = 64
+"""Layers of a network in a file, at most."""
 SEED_OF_CELLS = 2**31
 """Added to a training's seed, so that no cell of a user's own seed is met in training."""
 
@@ -266,19 +268,39 @@ def save_network(path: str | Path, trained: Trained) -> None:
 def load_network(path: str | Path) -> Trained:
     """Reads what `save_network` wrote; anything else is a ValueError that names the path."""
     about, network = read_network(path, FORMAT, _empty)
-    series = {k: np.asarray(about[k]) for k in ("test_error", "training", "validation")}
+    series = {k: np.asarray(about[k], np.float64) for k in ("test_error", "training", "validation")}
     return Trained(network, tuple(about["names"]), test_mse=about["test_mse"], settings=about["settings"], **series)
 
 
 def _empty(about: dict[str, Any]) -> Network:
     """A network of the same structure, to be filled."""
+    _check_about(about)
     windows, inputs, width, depth = about["shape"]
-    mean = np.zeros(windows, np.float32)
+    mean = np.broadcast_to(np.float32(0), windows)
     if about["settings"]["build"] == improved.__name__:
-        front, activation = FrontEnd(mean, mean, np.zeros((windows, inputs), np.float32)), jax.nn.silu
+        front, activation = FrontEnd(mean, mean, np.broadcast_to(np.float32(0), (windows, inputs))), jax.nn.silu
     else:
         front, activation = Standardise(mean, mean), jnp.tanh
     mlp = eqx.nn.MLP(
         inputs, len(about["names"]), width, depth, activation=activation, dtype=jnp.float32, key=jax.random.key(0)
     )
     return Network(front, mlp, about["unit"])
+
+
+def _check_about(about: dict[str, Any]) -> None:
+    """That the line of a file describes a trained network. ValueError: by name."""
+    names, settings, shape = about["names"], about["settings"], about["shape"]
+    if not isinstance(shape, list) or len(shape) != 4:
+        raise refusal("shape", shape, "", "windows, inputs, width and depth")
+    for name, x in zip(("windows", "inputs", "width", "depth"), shape, strict=True):
+        check_whole(f"shape: {name}", x, "")
+    if shape[3] > DEEPEST:
+        raise refusal("shape: depth", shape[3], "layers", f"at most {DEEPEST}")
+    if not isinstance(names, list) or not names or not all(isinstance(x, str) for x in names):
+        raise refusal("names", names, "", "a list of names of parameters")
+    if not isinstance(settings, dict) or not {"build", "experiment"} <= settings.keys():
+        raise refusal("settings", settings, "", "an object with build and experiment")
+    for name in ("unit", "test_mse"):
+        check_known(name, about[name], "", "a number", lambda x: True)
+    for name, shape in (("test_error", (len(names),)), ("training", None), ("validation", None)):
+        check(name, about[name], "", "numbers", lambda x, shape=shape: x.ndim == 1 and shape in (None, x.shape))

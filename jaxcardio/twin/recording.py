@@ -12,13 +12,13 @@ A group `check` in it, laid out alike, is a second recording of the same cell, b
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 from jaxtyping import Float
 
 from ..arguments import COLDEST, WARMEST, check, refusal
+from ..files.reading import Dataset, Group, open_hdf5
 from ..files.writing import put, write_hdf5
 from ..protocols import AbstractProtocol, Sampled, VoltageSteps
 
@@ -26,6 +26,10 @@ LEVEL = 0.05
 """Commands closer than this are one level, mV."""
 PLAUSIBLE_COMMAND, PLAUSIBLE_CURRENT = 300.0, 2000.0
 """Beyond these (mV, pA/pF) a recording must be in another unit."""
+SMALLEST_CURRENT = 1e-6
+"""A current that is there and nowhere larger than this (pA/pF) must be in another unit: A, say."""
+MOST_LEVELS = 10_000
+"""A command of more levels is kept as its samples."""
 SHORTEST = 100.0
 """A recording shorter than this (ms) tells too little of any gate."""
 
@@ -67,6 +71,11 @@ class Recording:
         if self.t1 < SHORTEST:
             raise ValueError(f"{self.name}: {self.t1:g} ms long; allowed: >= {SHORTEST:g} ms")
         largest = np.abs(current).max()
+        if 0 < largest < SMALLEST_CURRENT:
+            raise ValueError(
+                f"{self.name}: current of at most {largest:.4g} pA/pF; allowed: {SMALLEST_CURRENT:g} pA/pF or more at "
+                "its largest, or 0 throughout (is it in A?)"
+            )
         if largest > PLAUSIBLE_CURRENT:
             raise ValueError(
                 f"{self.name}: current up to {largest:.4g} pA/pF; allowed: <= {PLAUSIBLE_CURRENT:g} pA/pF (is it in "
@@ -109,75 +118,73 @@ class Recording:
 
         ValueError: what is missing, in a wrong unit or out of range, by name; nothing is guessed.
         """
-        try:
-            with h5py.File(path, "r") as file:
-                if group not in file or not isinstance(file[group], h5py.Group):
-                    raise ValueError(
-                        f"{path}: no group {group!r}; it has {', '.join(_recordings(file)) or 'no recording'}"
-                    )
-                return _read(file[group], f"{path}:{group}", temperature, capacitance)
-        except FileNotFoundError:
-            raise ValueError(f"path = {path}: no such file") from None
-        except OSError as error:
-            raise ValueError(f"path = {path}: not a whole HDF5 file ({error})") from None
+        with open_hdf5(path) as file:
+            if group not in file:
+                raise ValueError(f"{path}: no group {group!r}; it has {', '.join(_recordings(file)) or 'no recording'}")
+            return _read(file, file.group(group), f"{path}:{group}", temperature, capacitance)
 
 
 def has_check(path: str | Path, group: str = "/") -> bool:
     """Whether the recording has a second one beside it, to judge a twin by."""
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         return f"{group.rstrip('/')}/check" in file
 
 
-def _recordings(file: h5py.File) -> list[str]:
+def _recordings(file: Group) -> list[str]:
     """Groups that hold a command and a current."""
-    found: list[str] = ["/"] if {"command", "current"} <= set(file) else []
-    file.visititems(
-        lambda name, x: found.append(name) if isinstance(x, h5py.Group) and {"command", "current"} <= set(x) else None
-    )
-    return found
+    return [found.name or "/" for found in file.walk() if "command" in found and "current" in found]
 
 
-def _read(group: Any, name: str, temperature: float | None, capacitance: float | None) -> Recording:
+def _read(file: Group, group: Group, name: str, temperature: float | None, capacitance: float | None) -> Recording:
     missing = [k for k in ("command", "current") if k not in group]
     if missing:
-        there = ", ".join(_recordings(group.file)) or "no recording"
+        there = ", ".join(_recordings(file)) or "no recording"
         raise ValueError(f"{name}: no dataset {' or '.join(missing)}; recordings in this file: {there}")
-    attrs = dict(group.attrs)
-    if "sampling_rate_Hz" not in attrs:
+    if not group.has_attribute("sampling_rate_Hz"):
         raise ValueError(f"{name}: no attribute sampling_rate_Hz; allowed: 1000 Hz or more")
-    dt = 1e3 / float(attrs["sampling_rate_Hz"])
-    temperature = attrs.get("temperature_K") if temperature is None else temperature
+    rate = group.number("sampling_rate_Hz")
+    if not rate > 0:
+        raise ValueError(f"{name}: sampling_rate_Hz = {rate:g} Hz; allowed: 1000 Hz or more")
     if temperature is None:
-        raise ValueError(f"{name}: no attribute temperature_K, and none given; allowed: {COLDEST:g} to {WARMEST:g} K")
-    capacitance = attrs.get("capacitance_pF") if capacitance is None else capacitance
-    command, current = (np.asarray(group[k][()], np.float64) for k in ("command", "current"))
-    if command.ndim != 1 or command.shape != current.shape:
+        if not group.has_attribute("temperature_K"):
+            allowed = f"{COLDEST:g} to {WARMEST:g} K"
+            raise ValueError(f"{name}: no attribute temperature_K, and none given; allowed: {allowed}")
+        temperature = group.number("temperature_K")
+    if capacitance is None and group.has_attribute("capacitance_pF"):
+        capacitance = group.number("capacitance_pF")
+    check("capacitance", capacitance, "pF", "> 0", lambda x: (x > 0) & np.isfinite(x))
+    command, current = group.dataset("command"), group.dataset("current")
+    if len(command.shape) != 1 or command.shape != current.shape:
         raise ValueError(f"{name}: command {command.shape} and current {current.shape}; allowed: one shape, (samples,)")
-    command *= _factor(group, "command", {"mV": 1.0, "V": 1e3}, name)
-    density = None if capacitance is None else 1 / float(capacitance)
-    current *= _factor(
-        group, "current", {"pA/pF": 1.0, "A/F": 1.0, "pA": density, "nA": density and 1e3 * density}, name
+    density = None if capacitance is None else 1 / capacitance
+    densities = {"pA/pF": 1.0, "A/F": 1.0, "pA": density, "nA": density and 1e3 * density}
+    factors = _factor(file, command, {"mV": 1.0, "V": 1e3}, name), _factor(file, current, densities, name)
+    samples, density = (
+        factor * found.numbers((None,)) for found, factor in zip((command, current), factors, strict=True)
     )
-    return Recording(
-        command_of(command, dt, name), current, dt, float(temperature), capacitance and float(capacitance), name
-    )
+    dt = 1e3 / rate
+    return Recording(command_of(samples, dt, name), density, dt, temperature, capacitance, name)
 
 
-def _factor(group: Any, dataset: str, known: dict[str, float | None], name: str) -> float:
-    unit = group[dataset].attrs.get("unit", group.file.attrs.get(f"{dataset}_unit"))
-    if isinstance(unit, bytes):
-        unit = unit.decode()
+def _factor(file: Group, found: Dataset, known: dict[str, float | None], name: str) -> float:
+    """To mV or pA/pF."""
+    last = found.name.rpartition("/")[2]
+    unit = found.unit
+    if unit is None and file.has_attribute(f"{last}_unit"):
+        unit = file.text(f"{last}_unit")
     written = str(unit).split(" ")[0]
     if unit is None or written not in known:
-        raise ValueError(f"{name}: {dataset} has unit {unit!r}; allowed: {', '.join(known)} (attribute `unit`)")
+        raise ValueError(f"{name}: {last} has unit {unit!r}; allowed: {', '.join(known)} (attribute `unit`)")
     factor = known[written]
     if factor is None:
-        raise ValueError(f"{name}: {dataset} in {written} needs capacitance_pF, and none is given; allowed: > 0 pF")
+        raise ValueError(f"{name}: {last} in {written} needs capacitance_pF, and none is given; allowed: > 0 pF")
     return factor
 
 
 def command_of(samples: Float[np.ndarray, " samples"], dt: float, name: str = "command") -> AbstractProtocol:
     """The protocol that a sampled command (mV) is: voltage steps where every level is held, else the samples."""
+    if not len(samples):
+        raise ValueError(f"{name}: command has no samples; allowed: at least {SHORTEST:g} ms of them")
     bad = np.flatnonzero(~np.isfinite(samples))
     if bad.size:
         raise ValueError(f"{name}: command = {samples[bad[0]]} mV at {bad[0] * dt:g} ms; allowed: finite")
@@ -189,8 +196,8 @@ def command_of(samples: Float[np.ndarray, " samples"], dt: float, name: str = "c
         )
     begins = np.flatnonzero(np.abs(np.diff(samples, prepend=np.inf)) > LEVEL)
     lengths = np.diff(np.append(begins, len(samples)))
-    pieces = np.split(samples, begins[1:])
-    if lengths.min() < 2 or max(np.ptp(piece) for piece in pieces) > 2 * LEVEL:
+    spread = np.maximum.reduceat(samples, begins) - np.minimum.reduceat(samples, begins)
+    if lengths.min() < 2 or spread.max() > 2 * LEVEL or len(begins) > MOST_LEVELS:
         return Sampled(dt * np.arange(len(samples)), samples)
-    levels = [float(np.round(np.median(piece), 3)) + 0.0 for piece in pieces]
+    levels = [float(np.round(np.median(piece), 3)) + 0.0 for piece in np.split(samples, begins[1:])]
     return VoltageSteps(levels, dt * lengths)
