@@ -206,11 +206,15 @@ def _remembered(label: str, function: Callable) -> Callable:
         if number < len(known):
             return known[number]
         found = function(*args, **kwargs)
-        known.append(jax.tree.map(lambda x: np.asarray(x) if isinstance(x, jax.Array) and not jax.dtypes.issubdtype(
-            x.dtype, jax.dtypes.prng_key) else x, found))  # fmt: skip
+        known.append(jax.tree.map(_on_host, found))
         return known[number]
 
     return call
+
+
+def _on_host(x: Any) -> Any:
+    is_key = isinstance(x, jax.Array) and jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return np.asarray(x) if isinstance(x, jax.Array) and not is_key else x
 
 
 # --- what befalls it -------------------------------------------------------------------------------------------------

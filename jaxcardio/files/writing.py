@@ -23,7 +23,7 @@ import h5py
 import numpy as np
 
 from ..arguments import refusal
-from .reading import DIGEST, digest_of
+from .reading import DIGEST, digest_of, open_hdf5
 
 Result = TypeVar("Result")
 Where = str | os.PathLike[str]
@@ -262,9 +262,9 @@ def check_replaceable(path: Where, format: str) -> Path:
     check_place(path)
     if Path(path).exists():
         try:
-            with h5py.File(path, "r") as file:
-                found = file.attrs.get("format")
-        except OSError:
+            with open_hdf5(path) as file:
+                found = file.text("format") if file.has_attribute("format") else None
+        except ValueError:
             found = None
         if found != format:
             raise ValueError(f"path = {path}: is there, and is no {format}; allowed: a new file")

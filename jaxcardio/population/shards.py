@@ -19,6 +19,7 @@ try:
 except ModuleNotFoundError:
     fcntl = None
 
+from ..files.reading import Budget, Group
 from ..files.writing import fill_hdf5, put, write_text, write_whole
 from ..progress import say
 from .recipe import Made, Recipe
@@ -178,8 +179,8 @@ def _ascending(rows: np.ndarray, n: int) -> bool:
 
 
 def _check_origin(file: h5py.File, path: Path, k: int, expected: Expected) -> None:
-    found = {x: file.attrs.get(x) for x in _KINDS}
-    found = {x: v.item() if isinstance(v, np.generic) else v for x, v in found.items()}
+    root = Group(file, "", Budget(path.stat().st_size, path))
+    found = {x: root.attribute(x) if root.has_attribute(x) else None for x in _KINDS}
     if not all(isinstance(found[x], kind) for x, kind in _KINDS.items() if found[x] is not None):
         raise ForeignSchema(f"{path}: of another schema (its attributes are of other kinds); allowed: {FORMAT!r}")
     if (found["format"], found["format_version"]) != (FORMAT, FORMAT_VERSION):
