@@ -304,6 +304,16 @@ def test_an_example_replaces_nothing_but_an_example(words, capsys):
         assert Path(name).read_bytes() == before
 
 
+def test_a_figure_that_nobody_named_replaces_no_other_picture(capsys):
+    brief = ["simulate", "alievpanfilov1996", "--t1", "1", "--save-every", "0.5", "--dt", "0.1", "--out", "a.h5"]
+    Path("a.png").write_bytes(b"photograph")
+    assert main(brief) == 2
+    assert "a.png: is there, and was not drawn by Matplotlib" in capsys.readouterr().err
+    assert os.listdir() == ["a.png"]
+    Path("a.png").unlink()
+    assert [main(brief), main(brief)] == [0, 0]
+
+
 def test_a_place_is_tested_before_the_work():
     from jaxcardio.training import fit
     from jaxcardio.twin import train

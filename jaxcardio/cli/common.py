@@ -176,10 +176,18 @@ def _is_same(one: Path, other: Path) -> bool:
     return one.samefile(other) if both else os.path.realpath(one) == os.path.realpath(other)
 
 
+def _beginning(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(4096)
+
+
 def checked_figure(given: argparse.Namespace, out: Path, inputs: Sequence[str | Path | None] = ()) -> None:
-    """Refuses, before the work, a figure that could not be written next to `out`."""
+    """Refuses, before the work, a figure that could not be written next to `out`, or not without the loss of another
+    picture: nobody has named that file."""
     if not given.no_plot:
-        checked_output(out.with_suffix(".png"), (), "the figure (--no-plot: none)", inputs)
+        figure = checked_output(out.with_suffix(".png"), (), "the figure (--no-plot: none)", inputs)
+        if figure.exists() and b"Matplotlib" not in _beginning(figure):
+            raise ValueError(f"the figure (--no-plot: none) = {figure}: is there, and was not drawn by Matplotlib")
 
 
 def save_figure(given: argparse.Namespace, out: Path, draw: Callable[[], Any]) -> None:
