@@ -1,6 +1,7 @@
 """What the verbs share: models and their usual runs, values from the command line, output files."""
 
 import argparse
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -208,15 +209,29 @@ def checked_output(
         check_place(path)
     except ValueError as error:
         raise ValueError(f"{argument}{str(error).removeprefix('path')}") from None
-    if any(x is not None and Path(x).exists() and path.exists() and path.samefile(x) for x in inputs):
+    if any(x is not None and _is_same(path, Path(x)) for x in inputs):
         raise ValueError(f"{argument} = {path}: is what is to be read; allowed: another file")
     return path
 
 
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two names are of one file: through links, hard ones too, and before it is made."""
+    both = one.exists() and other.exists()
+    return one.samefile(other) if both else os.path.realpath(one) == os.path.realpath(other)
+
+
+def _beginning(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(4096)
+
+
 def checked_figure(given: argparse.Namespace, out: Path, inputs: Sequence[str | Path | None] = ()) -> None:
-    """Refuses, before the work, a figure that could not be written next to `out`."""
+    """Refuses, before the work, a figure that could not be written next to `out`, or not without the loss of another
+    picture: nobody has named that file."""
     if not given.no_plot:
-        checked_output(out.with_suffix(".png"), (), "the figure (--no-plot: none)", inputs)
+        figure = checked_output(out.with_suffix(".png"), (), "the figure (--no-plot: none)", inputs)
+        if figure.exists() and b"Matplotlib" not in _beginning(figure):
+            raise ValueError(f"the figure (--no-plot: none) = {figure}: is there, and was not drawn by Matplotlib")
 
 
 def save_figure(given: argparse.Namespace, out: Path, draw: Callable[[], Any]) -> None:

@@ -1,10 +1,9 @@
 """The verb `dataset`."""
 
 import argparse
-import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +53,10 @@ def _resume(given: argparse.Namespace) -> int:
 def _run(folder: Path, recipe: Recipe, shard: int, chunk: int | None) -> int:
     _check_chunk(chunk)
     try:
-        with _nothing_left_behind(folder):
-            data = make_dataset(folder, recipe, shard=shard, chunk=chunk, progress=True)
+        data = make_dataset(folder, recipe, shard=shard, chunk=chunk, progress=True)
     except KeyboardInterrupt:
+        if not (folder / "manifest.json").exists():
+            raise
         data = Dataset(folder)
         say(
             f"\njaxcardio: interrupted with {data.info()['shards']} shards finished; "
@@ -122,21 +122,6 @@ def _checked_folder(path: str) -> Path:
     return folder
 
 
-@contextlib.contextmanager
-def _nothing_left_behind(folder: Path) -> Iterator[None]:
-    """Some wrong arguments show only when the first cells run: then what was not there before is not there after."""
-    had_folder, had_dataset = folder.exists(), (folder / "manifest.json").exists()
-    try:
-        yield
-    except ValueError:
-        if folder.exists() and not had_dataset and not any(folder.glob("shard-*.h5")):
-            for name in ("manifest.json", "lock"):
-                (folder / name).unlink(missing_ok=True)
-            if not had_folder:
-                folder.rmdir()
-        raise
-
-
 def _table(data: Dataset) -> str:
     info, recipe = data.info(), data.recipe
     said = recipe.to_json()
@@ -151,7 +136,7 @@ def _table(data: Dataset) -> str:
             "samples",
             f"{info['samples']} every {recipe.save_every:g} ms of {', '.join(recipe.outputs)} ({recipe.dtype})",
         ),
-        ("shards", info["shards"]),
+        ("shards", info["shards"] + f", {info['lost']} lost: resume makes them again" * bool(info["lost"])),
         ("bytes", f"{info['bytes']:,}"),
         ("bytes a kept cell", f"{info['bytes_per_kept_cell']:,.0f}" if info["kept"] else "-"),
         ("model", f"{said['cell']['model']}{_changes(said['cell'])}"),

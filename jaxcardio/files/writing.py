@@ -14,7 +14,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ import h5py
 import numpy as np
 
 from ..arguments import refusal
-from .reading import DIGEST, digest_of
+from .reading import DIGEST, digest_of, open_hdf5
 
 Result = TypeVar("Result")
 Where = str | os.PathLike[str]
@@ -94,9 +94,9 @@ def write_leaves(path: Where, tree: Any, header: bytes = b"") -> None:
     """Writes a header and then the leaves of a tree, as Equinox does, whole or not at all."""
 
     def write(part: Path) -> None:
-        with open(part, "wb") as file:
+        with _behind(part) as file:
             file.write(header)
-            eqx.tree_serialise_leaves(file, tree)
+            eqx.tree_serialise_leaves(file, tree)  # pyright: ignore[reportArgumentType]
 
     write_whole(path, write)
 
@@ -107,7 +107,7 @@ def write_figure(path: Where, figure: Any, dpi: int = 160) -> None:
     write_whole(path, lambda part: figure.savefig(part, dpi=dpi, format=kind))
 
 
-def write_hdf5(path: Where, write: Callable[[h5py.File], None], *, add: bool = False) -> None:
+def write_hdf5(path: Where, write: Callable[[h5py.File], Any], *, add: bool = False) -> None:
     """Writes an HDF5 file, whole or not at all.
 
     Args:
@@ -130,27 +130,34 @@ def write_hdf5(path: Where, write: Callable[[h5py.File], None], *, add: bool = F
     write_whole(path, write_part)
 
 
-def fill_hdf5(part: Path, write: Callable[[h5py.File], None], mode: str = "w") -> None:
+def fill_hdf5(part: Path, write: Callable[[h5py.File], Any], mode: str = "w") -> None:
     """Writes a temporary file of `write_whole` as HDF5; `mode` "r+" adds to what is in it.
 
     A file of one of our formats gets a digest of its attributes, which alone in HDF5 are under no checksum.
     """
+    with _behind(part) as behind, h5py.File(behind, mode, libver=LIBVER) as file:
+        write(file)
+        if "format" in file.attrs:
+            file.attrs[DIGEST] = digest_of(file)
+
+
+@contextlib.contextmanager
+def _behind(part: Path) -> Iterator["_Behind"]:
+    """The file, to write to; what went wrong in writing is raised at the end."""
     with open(part, "r+b", buffering=0) as raw:
         behind = _Behind(raw)
         try:
-            with h5py.File(behind, mode, libver=LIBVER) as file:
-                write(file)
-                if "format" in file.attrs:
-                    file.attrs[DIGEST] = digest_of(file)
+            yield behind
         finally:
             if behind.error is not None:
                 raise behind.error
 
 
 class _Behind(io.RawIOBase):
-    """A file for HDF5 to write to, that keeps its first error for later and then takes anything.
+    """A file for HDF5 and Equinox to write to, that keeps its first error for later and then takes anything.
 
-    HDF5 itself, told that a disk is full, cannot close the file, prints tracebacks and may end the process.
+    HDF5, told that a disk is full, cannot close the file, prints tracebacks and may end the process; Equinox and numpy
+    say neither which file nor why.
     """
 
     def __init__(self, file: io.FileIO):
@@ -255,9 +262,9 @@ def check_replaceable(path: Where, format: str) -> Path:
     check_place(path)
     if Path(path).exists():
         try:
-            with h5py.File(path, "r") as file:
-                found = file.attrs.get("format")
-        except OSError:
+            with open_hdf5(path) as file:
+                found = file.text("format") if file.has_attribute("format") else None
+        except ValueError:
             found = None
         if found != format:
             raise ValueError(f"path = {path}: is there, and is no {format}; allowed: a new file")

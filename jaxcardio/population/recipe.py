@@ -123,7 +123,7 @@ class Recipe:
         object.__setattr__(self, "parameters", tuple(self.parameters))
         object.__setattr__(self, "outputs", tuple(self.outputs))
         cell_to_json(self.cell)
-        self.cells([0])
+        self._sampled(self.cell, [0])
 
     @property
     def ts(self) -> Float[np.ndarray, " time"]:
@@ -132,7 +132,9 @@ class Recipe:
 
     def cells(self, indices: Sequence[int] | np.ndarray) -> AbstractCell:
         """These cells, a population in the dtype of the recipe."""
-        around = astype(self.cell, jnp.dtype(self.dtype))
+        return self._sampled(astype(self.cell, jnp.dtype(self.dtype)), indices)
+
+    def _sampled(self, around: AbstractCell, indices) -> AbstractCell:
         return sample(
             around, indices=indices, seed=self.seed, distribution=self.distribution, parameters=self.parameters
         )
@@ -173,9 +175,12 @@ class Recipe:
                 **usual_steps(self.protocol, self.t1, self.dt), **where,
             )  # fmt: skip
             status[kept] = run.status
-            reasons[kept] = np.where(run.status == Status.OK, 0, int(Reason.RUN_FAILED))
-            ended_well = run.status == Status.OK
-            outputs = {name: getattr(run.ys, name)[ended_well] for name in self.outputs}
+            outputs = {name: getattr(run.ys, name) for name in self.outputs}
+            finite = np.all([np.isfinite(x).all(axis=1) for x in outputs.values()], axis=0)
+            status[kept] = np.where((run.status == Status.OK) & ~finite, int(Status.NON_FINITE), run.status)
+            ended_well = status[kept] == Status.OK
+            reasons[kept] = np.where(ended_well, 0, int(Reason.RUN_FAILED))
+            outputs = {name: x[ended_well] for name, x in outputs.items()}
             kept = kept[ended_well]
         theta = self.theta(index)
         return Made(Batch(index[kept], theta[kept], outputs), index, theta, reasons, status, biomarkers)
@@ -235,8 +240,7 @@ class Recipe:
     @property
     def digest(self) -> str:
         """SHA-256 of the recipe without `n`: two recipes of one digest make the same cells."""
-        same = {k: v for k, v in self.to_json().items() if k != "n"}
-        return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
+        return digest_of(self.to_json())
 
     def _checked(self, indices) -> Int[np.ndarray, " n"]:
         index = np.asarray(indices)
@@ -252,6 +256,27 @@ class Recipe:
                 "dtype = 'float64'; allowed without x64: 'float32'. Enable float64 with "
                 "jax.config.update('jax_enable_x64', True)"
             )
+
+
+def in_its_precision(written: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe as `to_json` wrote it, with the parameters of its cell as they are in the dtype of its runs: the same
+    whether JAX had float64 when it was written or not."""
+    if written.get("dtype") != "float32":
+        return dict(written)
+    with np.errstate(over="ignore"):
+        parameters = {k: float(np.float32(x)) for k, x in written["cell"]["parameters"].items()}
+    return {**written, "cell": {**written["cell"], "parameters": parameters}}
+
+
+def digest_of(written: Mapping[str, Any]) -> str:
+    """`Recipe.digest` of a recipe as `to_json` wrote it, whatever JAX's precision then and now."""
+    return text_digest_of(in_its_precision(written))
+
+
+def text_digest_of(written: Mapping[str, Any]) -> str:
+    """SHA-256 of the text of a recipe without `n`: what the first datasets were marked with."""
+    same = {k: v for k, v in written.items() if k != "n"}
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
 
 
 @typed

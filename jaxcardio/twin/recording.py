@@ -102,6 +102,8 @@ class Recording:
     def put(self, file: h5py.File, group: str = "/") -> None:
         """Writes the recording into a group of an open file, in the layout above."""
         where = file.require_group(group)
+        if "command" in where or "current" in where:
+            raise refusal("group", group, "", "one that has no recording yet")
         where.attrs.update(sampling_rate_Hz=1e3 / self.dt, temperature_K=self.temperature, name=self.name)
         if self.capacitance is not None:
             where.attrs["capacitance_pF"] = self.capacitance
