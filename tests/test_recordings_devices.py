@@ -270,7 +270,7 @@ def test_hdf5(made, noted, tmp_path):
         ({"V": V / 1e3, "t": TS, "unit": "mV"}, "is it in V"),
         ({"V": V, "t": TS / 1e3, "time_unit": "ms"}, "is the time in s"),
         ({"V": V, "t": TS, "unit": "pA"}, "V has unit = 'pA', a unit of current; allowed: mV, V, uV"),
-        ({"V": V, "t": TS, "unit": np.arange(3)}, "V@unit.*allowed: one value"),
+        ({"V": V, "t": TS, "unit": np.arange(3)}, "V@unit.*3 values; allowed: one"),
         ({"V": np.where(TS == 50, np.inf, V), "t": TS}, "sample 100: V = inf"),
         ({"V": np.full_like(V, np.nan), "t": TS, "unit": "mV"}, "V has no numbers"),
         ({"V": V, "t": TS[::-1]}, "sample 1: t = .*strictly ascending"),

@@ -7,7 +7,9 @@ case here runs a cell: what is refused is refused before anything is compiled.
 import dataclasses
 import importlib
 import inspect
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import diffrax
@@ -38,6 +40,8 @@ CLAMP = P.VoltageSteps([-80.0, 0.0], [250.0, 250.0])
 CELLS = K.replace(Kr_g=np.full(3, 0.2))
 NAMES = ["Kr_g", "K1_g"]
 RECORDED = jc.Trace.from_samples(LONG, train(LONG, EIGHT, [200.0] * 8))
+FILE = Path(tempfile.mkdtemp()) / "cell.csv"
+RECORDED.save(FILE)
 BEATS = B.action_potentials(RECORDED)
 PAIRS = B.restitution(BEATS)
 WINDOWS = TW.windows_of(CLAMP, 500.0)
@@ -132,6 +136,8 @@ CALLS: list[tuple[Any, Any]] = [
     (jc.value_and_gradient, {"loss": loss, "cell": TT, "names": ["g_Kr"], "mode": "forward"}),
     (jc.value_and_sensitivities, {"outputs": loss, "cell": TT, "names": ["g_Kr"]}),
     (jc.Trace.from_samples, {"ts": LONG, "V": RECORDED.V}),
+    (jc.read_recording, {"path": FILE, "channel": "V_mV", "time_unit": "ms", "potential_unit": "mV"}),
+    (jc.read_recording, {"path": FILE, "group": "", "dataset": "V", "sampling_rate": 1000.0}),
     # --- protocols
     (P.Constant, {"level": -80.0, "kind": "voltage"}),
     (P.Segments, {"begin": [0.0], "end": [1.0], "durations": [5.0], "start": 0.0, "kind": "voltage"}),

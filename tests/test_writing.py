@@ -53,7 +53,7 @@ def writes(call: ast.Call) -> str | None:
     owner = ast.unparse(function.value) if isinstance(function, ast.Attribute) else ""
     if name == "open" and owner == "os":
         return name if any(flag in ast.unparse(call) for flag in ("O_WRONLY", "O_RDWR", "O_CREAT")) else None
-    if name == "open" and owner.startswith("h5py."):
+    if name == "open" and owner.startswith(("h5py.", "h5o")):
         return None
     if name in ("open", "File", "fdopen"):
         mode = mode_of(call, 0 if name == "open" and owner not in ("", "io") else 1)
@@ -316,7 +316,7 @@ def test_a_figure_that_nobody_named_replaces_no_other_picture(capsys):
 
 def test_a_place_is_tested_before_the_work():
     from jaxcardio.training import fit
-    from jaxcardio.twin import train
+    from jaxcardio.twin import Experiment, train
 
     def never(*_):
         pytest.fail("the work was begun")
@@ -324,7 +324,7 @@ def test_a_place_is_tested_before_the_work():
     with pytest.raises(ValueError, match="path = nowhere/x: there is no folder"):
         fit(None, never, never, never, optimiser=None, epochs=1, checkpoint="nowhere/x")  # pyright: ignore
     with pytest.raises(ValueError, match="path = nowhere/x: there is no folder"):
-        train(None, cells=100, checkpoint="nowhere/x")  # pyright: ignore[reportArgumentType]
+        train(object.__new__(Experiment), cells=100, checkpoint="nowhere/x")
 
 
 def test_a_network_keeps_its_bytes_and_leaves_no_part():

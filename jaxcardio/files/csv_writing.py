@@ -1,12 +1,13 @@
 """Tables of numbers as text, as `csv_tables` and every other program read them."""
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from .writing import write_whole
+from .writing import write_lines
 
 
 class Quantity(NamedTuple):
@@ -30,10 +31,4 @@ def write_columns(path: str | Path, quantities: Sequence[Quantity]) -> None:
         columns += list(rows)
     table = np.stack(columns, axis=1, dtype=np.float64)
 
-    def write(part: Path) -> None:
-        with open(part, "w", newline="\n", encoding="utf-8") as file:
-            file.write(",".join(header) + "\n")
-            for row in table:
-                file.write(",".join(map(repr, row.tolist())) + "\n")
-
-    write_whole(path, write)
+    write_lines(path, chain([",".join(header)], (",".join(map(repr, row.tolist())) for row in table)))

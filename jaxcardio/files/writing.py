@@ -80,6 +80,16 @@ def write_text(path: Where, text: str) -> None:
     write_whole(path, lambda part: part.write_bytes(text.encode()))
 
 
+def write_lines(path: Where, lines: Iterable[str]) -> None:
+    """Writes lines of text as UTF-8, one after the other, whole or not at all."""
+
+    def write(part: Path) -> None:
+        with open(part, "w", newline="\n", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+    write_whole(path, write)
+
+
 def write_csv(path: Where, rows: Iterable[Sequence[Any]]) -> None:
     """Writes rows of a table as CSV, whole or not at all."""
 

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from ..arguments import typed
 from ..files.reading import open_hdf5
 from ..files.recordings import is_hdf5, read_samples
 from ..files.signals import Options
 from .trace import FORMAT, Trace
 
 
+@typed
 def read_recording(
     path: str | Path,
     *,

@@ -57,9 +57,9 @@ def write_example(path: str | Path, *, index: int = 0, spread: float = 0.2, sigm
     check("sigma", sigma, "pA/pF", ">= 0", lambda x: np.isfinite(x) and x >= 0)
     check_seed(seed)
     check_seed(index, "index")
-    check_replaceable(path, FORMAT)
     names = KernikClancy2019.SIX_CURRENTS
     theta = Uniform(spread).factors(names, seed=seed, indices=np.array([index]))[0] - 1
+    check_replaceable(path, FORMAT)
     first = recorded(theta, designed(), sigma=sigma, seed=seed, name=f"simulated cell {index} of seed {seed}")
     other = recorded(theta, random_steps(seed), sigma=sigma, seed=seed + 1)
 
