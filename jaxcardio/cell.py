@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from .arguments import is_known_real, refusal, typed
+from .annotations import typed
+from .arguments import is_known_real, refusal
 from .protocols import AbstractProtocol
 from .relaxation import derivative
 

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from .arguments import check, check_fields, is_traced, refusal, typed
+from .annotations import check_fields, typed
+from .arguments import check, is_traced, refusal
 from .cell import AbstractCell, check_cell, unknown_name
 
 Cell = TypeVar("Cell", bound=AbstractCell)

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from ..arguments import check_number, check_whole, is_traced, typed
+from ..annotations import typed
+from ..arguments import check_number, check_whole, is_traced
 from .arguments import check_level, check_samples, check_threshold
 from .batched import apd_of_cells, of_cells
 from .detection import Positions

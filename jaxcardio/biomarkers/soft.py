@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from ..arguments import check, check_number, typed
+from ..annotations import typed
+from ..arguments import check, check_number
 from .arguments import check_level, check_samples
 from .detection import potential_at
 

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ..arguments import check, check_whole, typed
+from ..annotations import typed
+from ..arguments import check, check_whole
 from ..cell import AbstractCell
 from ..progress import progress_bar
 from ..protocols import PulseTrain

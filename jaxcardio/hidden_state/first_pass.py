@@ -10,7 +10,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from ..arguments import check, check_seed, check_whole, typed
+from ..annotations import typed
+from ..arguments import check, check_seed, check_whole
 from ..cell import AbstractCell, dtype_of
 from ..progress import progress_bar
 from ..simulation.closed_form import voltage_gates

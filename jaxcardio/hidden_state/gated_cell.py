@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax
 
-from ..arguments import typed
+from ..annotations import typed
 from ..cell import AbstractCell, AbstractWrappedCell
 from ..relaxation import Relaxation
 from .gating import GatingNetwork

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from ..arguments import check, check_whole, typed
+from ..annotations import typed
+from ..arguments import check, check_whole
 from ..cell import AbstractCell
 from ..relaxation import Relaxation
 

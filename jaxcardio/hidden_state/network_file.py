@@ -7,7 +7,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ..arguments import check, refusal, typed
+from ..annotations import typed
+from ..arguments import check, refusal
 from ..files.hdf5 import read_network, write_network
 from .gating import GatingNetwork
 

@@ -17,7 +17,8 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from ..arguments import check, check_fields, check_seed, check_whole, typed
+from ..annotations import check_fields, typed
+from ..arguments import check, check_seed, check_whole
 from ..cell import AbstractCell
 from ..files.reading import Group, open_hdf5
 from ..files.writing import put, write_hdf5

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ..arguments import check, refusal, typed
+from ..annotations import typed
+from ..arguments import check, refusal
 from ..cell import AbstractCell
 from ..progress import progress_bar
 from ..protocols import PulseTrain

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..arguments import check, typed
+from ..annotations import typed
+from ..arguments import check
 from ..cell import AbstractCell, unknown_name
 from ..progress import progress_bar
 from ..protocols import PulseTrain

@@ -19,7 +19,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 
-from ..arguments import check, check_seed, check_whole, typed
+from ..annotations import typed
+from ..arguments import check, check_seed, check_whole
 from ..cell import AbstractCell
 from ..simulation.closed_form import voltage_gates
 from ..training import fit

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import typed
+from ..annotations import typed
 from ..hidden_state import Explanation, GateCurves, currents_on_common_waveform
 from .style import COLOURS, INK, empty_figure, house_style, legend
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import check_whole, typed
+from ..annotations import typed
+from ..arguments import check_whole
 from ..population.recipe import Batch, Recipe
 from ..population.study import DoseResponse, Event
 from ..population.viability import BIOMARKERS, REASONS, Screening

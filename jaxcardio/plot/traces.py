@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import check_whole, refusal, typed
+from ..annotations import typed
+from ..arguments import check_whole, refusal
 from ..biomarkers import ActionPotentials, Restitution
 from ..clock import RESOLUTION
 from ..protocols import AbstractProtocol

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ..arguments import typed
+from ..annotations import typed
 from .populations import EVENT_NAMES
 from .style import (
     COLOURS,

@@ -16,7 +16,8 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..arguments import check, check_whole, typed
+from ..annotations import typed
+from ..arguments import check, check_whole
 from ..files.records import versions
 from ..progress import progress_bar
 from .manifest import NAME as MANIFEST

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..arguments import check_known, typed
+from ..annotations import typed
+from ..arguments import check_known
 from .hashing import owen_scrambled, permuted, random_words, sobol_points
 
 JITTER_BITS = 20

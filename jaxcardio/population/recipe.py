@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..arguments import check, check_fields, check_whole, refusal, typed
+from ..annotations import check_fields, typed
+from ..arguments import check, check_whole, refusal
 from ..cell import AbstractCell, astype, unknown_name
 from ..clock import check_time
 from ..files.records import cell_from_json, cell_to_json

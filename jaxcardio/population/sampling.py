@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
-from ..arguments import check_seed, check_whole, typed
+from ..annotations import typed
+from ..arguments import check_seed, check_whole
 from ..cell import AbstractCell, check_cell, unknown_name
 from .distributions import AbstractDistribution, Uniform
 from .hashing import VERSION as VERSION

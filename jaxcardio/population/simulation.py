@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ..arguments import check_whole, typed
+from ..annotations import typed
+from ..arguments import check_whole
 from ..cell import AbstractCell, check_cell, dtype_of
 from ..progress import progress_bar
 from ..protocols import AbstractProtocol

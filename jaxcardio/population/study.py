@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ..arguments import check, check_whole, typed
+from ..annotations import typed
+from ..arguments import check, check_whole
 from ..cell import AbstractCell
 from ..files.hdf5 import read_hdf5
 from ..files.reading import FLOATS, NUMBERS, TRUTH, WHOLE, Group

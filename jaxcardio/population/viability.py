@@ -9,7 +9,8 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Int
 
-from ..arguments import check_known, refusal, typed
+from ..annotations import typed
+from ..arguments import check_known, refusal
 from ..biomarkers import action_potentials_from
 from ..cell import AbstractCell, unknown_name
 from ..protocols import AbstractProtocol

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
-from ..arguments import is_traced, typed
+from ..annotations import typed
+from ..arguments import is_traced
 from ..clock import LATEST, RESOLUTION, check_time, inside
 from .base import (
     FINITE,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import typed
+from ..annotations import typed
 from ..json_text import DEEPEST, parse
 from .base import AbstractProtocol, Shifted
 from .commands import Constant, Sampled, Segments

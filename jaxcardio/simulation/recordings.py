@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..arguments import typed
+from ..annotations import typed
 from ..files.reading import open_hdf5
 from ..files.recordings import is_hdf5, read_samples
 from ..files.signals import Options

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ..arguments import refusal, typed
+from ..annotations import typed
+from ..arguments import refusal
 from ..cell import AbstractCell, check_cell, unknown_name
 from .compiled import compiled
 

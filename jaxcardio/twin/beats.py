@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ..arguments import check, typed
+from ..annotations import typed
+from ..arguments import check
 from ..biomarkers import action_potentials_from
 from ..cell import AbstractCell
 from ..population import measure, simulate

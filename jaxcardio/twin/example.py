@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ..arguments import COLDEST, WARMEST, check, check_seed, typed
+from ..annotations import typed
+from ..arguments import COLDEST, WARMEST, check, check_seed
 from ..files.writing import check_replaceable, put, write_hdf5
 from ..models import KernikClancy2019
 from ..population import Uniform

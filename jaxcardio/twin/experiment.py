@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..arguments import check, check_fields
+from ..annotations import check_fields
+from ..arguments import check
 from ..cell import AbstractCell, astype, unknown_name
 from ..files.records import cell_to_json
 from ..models import KernikClancy2019

@@ -13,7 +13,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 
-from ..arguments import check, check_known, check_seed, check_whole, refusal, typed
+from ..annotations import typed
+from ..arguments import check, check_known, check_seed, check_whole, refusal
 from ..files.hdf5 import read_network, write_network
 from ..files.writing import check_place
 from ..population import Uniform

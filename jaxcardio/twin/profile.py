@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ..arguments import check, typed
+from ..annotations import typed
+from ..arguments import check
 from .refine import Posterior, check_experiment, refine
 
 PINNED = 1e-5

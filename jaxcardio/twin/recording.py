@@ -17,7 +17,8 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from ..arguments import COLDEST, WARMEST, check, check_fields, refusal, typed
+from ..annotations import check_fields, typed
+from ..arguments import COLDEST, WARMEST, check, refusal
 from ..files.reading import Dataset, Group, open_hdf5
 from ..files.writing import put, write_hdf5
 from ..protocols import AbstractProtocol, Sampled, VoltageSteps

@@ -14,7 +14,8 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Bool, Float, Int
 
-from ..arguments import refusal, typed
+from ..annotations import typed
+from ..arguments import refusal
 from ..progress import progress_bar
 
 ANNEALING = (0.3, 0.1, 0.03, 0.01)

@@ -32,7 +32,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..arguments import check, check_fields, check_whole, refusal, typed
+from ..annotations import check_fields, typed
+from ..arguments import check, check_whole, refusal
 from ..cell import AbstractCell, Scalar, parameter, unknown_name
 from ..clock import merge
 from ..numerics import one_minus_exp

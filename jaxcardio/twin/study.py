@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..arguments import check, check_seed, check_whole, typed
+from ..annotations import typed
+from ..arguments import check, check_seed, check_whole
 from ..cell import AbstractCell, astype, unknown_name
 from ..files.reading import errors_named
 from ..files.records import cell_from_json, cell_to_json

@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from ..arguments import check, check_seed, check_whole, refusal, typed
+from ..annotations import typed
+from ..arguments import check, check_seed, check_whole, refusal
 from ..cell import AbstractCell
 from ..files.hdf5 import read_hdf5
 from ..files.reading import FLOATS, Group

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..arguments import check, typed
+from ..annotations import typed
+from ..arguments import check
 from ..protocols import AbstractProtocol
 
 GROWTH = 1.07

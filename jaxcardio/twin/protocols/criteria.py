@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ...arguments import check, check_whole, typed
+from ...annotations import typed
+from ...arguments import check, check_whole
 from ..experiment import Experiment
 
 SIGMA = 0.05

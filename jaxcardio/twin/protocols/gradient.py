@@ -9,7 +9,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from ...arguments import check, check_whole, typed
+from ...annotations import typed
+from ...arguments import check, check_whole
 from ...cell import dtype_of
 from ...protocols import Segments, VoltageSteps
 from ..experiment import Experiment

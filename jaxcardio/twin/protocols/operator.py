@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 
-from ...arguments import check, check_known, typed
+from ...annotations import typed
+from ...arguments import check, check_known
 from ...json_text import parse_object
 from ...protocols import Segments
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ...arguments import typed
+from ...annotations import typed
 from ...cell import astype, dtype_of
 from ...clock import positions
 from ...progress import progress_bar

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ...arguments import check, check_fields, check_whole, typed
+from ...annotations import check_fields, typed
+from ...arguments import check, check_whole
 from ...protocols import Segments, VoltageSteps
 from ..experiment import Experiment
 from ..windows import windows_of
