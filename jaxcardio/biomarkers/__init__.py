@@ -22,6 +22,9 @@ from .detection import FIRE as FIRE
 from .detection import RE_ARM as RE_ARM
 from .detection import REST_QUANTILE as REST_QUANTILE
 from .detection import Positions as Positions
+from .noise import Noise as Noise
+from .reasons import REASON_TEXTS as REASON_TEXTS
+from .reasons import Reason as Reason
 from .sampling import REST_SAMPLES as REST_SAMPLES
 from .sequences import Alternans as Alternans
 from .sequences import Restitution as Restitution

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..arguments import is_real, is_traced, refusal
+from ..arguments import is_real, is_traced, refusal, without_mask
 from ..cell import AbstractCell, driven_state
 from ..files.hdf5 import read_hdf5
 from ..files.records import is_standard, model_name, rebuilt, static_fields, versions
@@ -163,6 +163,7 @@ class Trace(eqx.Module):
     @staticmethod
     def from_samples(ts, V) -> "Trace":
         """A recording for biomarkers and plots: times (time,) in ms, potentials (time,) or (n, time) in mV."""
+        ts, V = without_mask(ts), without_mask(V)
         for name, unit, x in (("ts", "ms", ts), ("V", "mV", V)):
             if not is_real(np.asarray(x)):
                 raise refusal(name, x, unit, "numbers")

@@ -1,0 +1,271 @@
+"""The landmarks of one noisy beat, each with its error: steepest rise, peak, rest, fall through a level.
+
+All positions are in samples of one even clock. What is found is a number, the weighted sum of samples whose noise is
+the number's own (`Landmark.sums`), and a part of the error that is not noise: what the curve's bend makes of the fit.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .local import Fit, Signal, Weights, chosen, local_fit, polynomial, variance, widths
+
+
+STEEP = 0.12
+"""A slope is looked at where its noise is at most this share of it."""
+SURE = 0.3
+"""The same of a bend, and of the slope of repolarisation."""
+LONGEST_RISE, LONGEST_TOP, LONGEST_REST, LONGEST_FALL = 20.0, 60.0, 400.0, 60.0
+"""Half-widths, ms, of the widest fits."""
+GRAIN = 0.02
+"""Differences of times below this share of a sample do not matter."""
+
+
+class Landmark(NamedTuple):
+    """`position` in samples; `value` mV, or mV a sample for the rise. NaN where it could not be found."""
+
+    position: float
+    value: float
+    position_sum: Weights | None
+    """weighted sum of samples whose noise is that of the position"""
+    value_sum: Weights | None
+    position_bias: float
+    value_bias: float
+    half: float
+    """half-width of the samples that were used"""
+
+
+NOWHERE = Landmark(np.nan, np.nan, None, None, 0.0, 0.0, 0.0)
+
+
+def box(x: np.ndarray, half: int) -> np.ndarray:
+    """Mean over 2 half + 1 samples of x (T,), fewer at the ends."""
+    if half == 0:
+        return x
+    total = np.concatenate([[0.0], np.cumsum(x)])
+    k = np.arange(x.size)
+    low, high = np.maximum(k - half, 0), np.minimum(k + half + 1, x.size)
+    return (total[high] - total[low]) / (high - low)
+
+
+def quiet_half(signal: Signal, target: float, longest: float) -> int:
+    """Half-width, samples, at which a mean has noise of at most `target` mV, up to `longest` ms."""
+    most = max(1, int(longest / signal.dt))
+    region = 10 * most + 1
+    for half in [0, *widths(1, most)]:
+        n = 2 * half + 1
+        if variance(signal, np.full(n, 1 / n), region) <= target**2:
+            return half
+    return most
+
+
+def steepest_rise(signal: Signal, y: np.ndarray, first: int, end: int) -> Landmark:
+    """Where V rises fastest between samples `first` and `end`; y is V without gaps."""
+    first, end = max(first, 0), min(end, y.size - 1)
+    region = end - first + 1
+    most = max(2.0, min(LONGEST_RISE / signal.dt, region))
+    near, found, widest = None, [], None
+    for half in widths(2, most):
+        slope = polynomial(0.5 - half, 2 * half, 1)[1]
+        low, high = (first, end) if near is None else (max(first, near - half), min(end, near + half))
+        begin, stop = low - half + 1, high + half  # the samples of the outermost windows
+        left, right = max(0, -begin), max(0, stop - y.size)
+        part = np.pad(y[max(begin, 0) : min(stop, y.size)], (left, right), mode="edge")
+        if part.size < 2 * half:
+            continue
+        slopes = np.convolve(part, slope[::-1], mode="valid")
+        j = low + int(slopes.argmax())
+        noise = np.sqrt(variance(signal, slope, region))
+        if noise > STEEP * slopes.max():
+            continue
+        near = j if near is None else near
+        if widest is None:
+            widest = (j, half, slopes.max(), slope)
+        fit = _vertex_of_slope(signal, j, half)
+        if fit is not None:
+            found.append(fit)
+    if not found and widest is not None:  # a straight upstroke: no point of it is the steepest
+        j, half, slopes, slope = widest
+        flank = Weights(j - half + 1, slope)
+        return Landmark(j + 0.5, slopes, Weights(j - half + 1, 0 * slope), flank, half / np.sqrt(3), 0.0, half)
+    if not found:
+        return NOWHERE
+    at, position_variance, slope, slope_variance, fits, us = (list(x) for x in zip(*found, strict=True))
+    k, bias = chosen(np.array(at), np.array(position_variance), GRAIN)
+    i, slope_bias = chosen(np.array(slope), np.array(slope_variance))
+    fit: Fit = fits[k]
+    bend, twist = fit.coefficients[2], fit.coefficients[3]
+    # x = - c2 / (3 c3), and so its error is - dc2 / (3 c3) - x dc3 / c3.
+    place = Weights(fit.first, -fit.weights[2] / (3 * twist) + bend * fit.weights[3] / (3 * twist**2))
+    u = us[i]
+    steep = Weights(fits[i].first, fits[i].weights[1] + 2 * u * fits[i].weights[2] + 3 * u**2 * fits[i].weights[3])
+    if fit.half < 2:
+        bias = np.hypot(bias, _unresolved(y, int(np.floor(at[k]))))
+    if fits[i].half < 2:
+        slope_bias = np.hypot(slope_bias, 0.125 * slope[i] * _roundness(y, int(np.floor(at[k]))))
+    return Landmark(at[k], slope[i], place, steep, bias, slope_bias, fit.half)
+
+
+def _vertex_of_slope(signal, j, half):
+    """Position and slope of the steepest point by a cubic about the interval after sample j, and their variances."""
+    for _ in range(3):
+        fit = local_fit(signal.x, j + 0.5, half, 3)
+        if fit is None:
+            return None
+        bend, twist = fit.coefficients[2], fit.coefficients[3]
+        noise = np.sqrt(variance(signal, fit.weights[3], 4.0 * half))
+        if twist >= 0 or noise > SURE * -twist:
+            return None
+        u = -bend / (3 * twist)
+        if abs(u) <= 0.5 or abs(u) > half:
+            break
+        j += round(u)
+    if abs(u) > max(0.75, half / 2):
+        return None
+    u = float(np.clip(u, -0.5, 0.5)) if half == 2 else u
+    slope = fit.coefficients[1] + 2 * u * bend + 3 * u**2 * twist
+    at_variance = variance(signal, fit.weights[2], 4.0 * half) / (9 * twist**2)
+    return j + 0.5 + u, at_variance, slope, variance(signal, fit.weights[1], 4.0 * half), fit, u
+
+
+def _roundness(y, j):
+    """Second difference of the slopes about sample interval j, as a share of the middle one; 0 to 2."""
+    d = np.diff(y[max(j - 1, 0) : j + 3])
+    if d.size < 3 or d[1] <= 0:
+        return 2.0
+    return float(np.clip((2 * d[1] - d[0] - d[2]) / d[1], 0.0, 2.0))
+
+
+def _unresolved(y, j):
+    """What samples this far apart cannot tell of the time of an upstroke: up to a quarter of an interval."""
+    return 0.25 * min(1.0, _roundness(y, j))
+
+
+def highest(signal: Signal, y: np.ndarray, rise: float, top: int, end: int, flat: int) -> Landmark:
+    """The peak near sample `top`, after the upstroke at `rise`, before `end`. `flat` samples are about as high."""
+    first = int(np.ceil(rise))
+    centre, found = top, []
+    for half in widths(1, max(1.0, min(LONGEST_TOP / signal.dt, end - top))):
+        low = max(first, centre - half)
+        if half > 1:
+            part = box(y[max(low - half, first) : min(centre + 2 * half + 1, end)], half)
+            centre = max(low - half, first) + int(part.argmax())
+        fit = local_fit(signal.x, centre, half, 2, first, end)
+        if fit is None:
+            continue
+        curve = fit.coefficients[2]
+        u = float(np.clip(-fit.coefficients[1] / (2 * curve), -half, half)) if curve < 0 else 0.0
+        u = float(np.clip(u, fit.first - centre, fit.first + fit.weights.shape[1] - 1 - centre))
+        value, _ = fit.at(u)
+        weights = fit.value_weights(u)
+        noise = variance(signal, weights.weights, 4.0 * half)
+        found.append((value, noise * _of_extreme(flat, half), fit, u, weights))
+    if not found:
+        return NOWHERE
+    k, bias = chosen(np.array([f[0] for f in found]), np.array([f[1] for f in found]))
+    value, _, fit, u, weights = found[k]
+    if fit.half <= 2:
+        j = int(round(fit.centre + u))
+        beside = y[max(j - 1, 0) : j + 2]
+        bias = np.hypot(bias, 0.2 * (y[j] - beside.min()) * (2 if beside.argmax() != 1 else 1))
+    return Landmark(fit.centre + u, value, None, weights, 0.0, bias, fit.half)
+
+
+def lowest(signal: Signal, y: np.ndarray, first: int, end: int) -> Landmark:
+    """The lowest V from sample `first` to before `end`."""
+    region = end - first
+    if region < 3:
+        return Landmark(float(first), float(y[first]), None, Weights(first, np.ones(1)), 0.0, 0.0, 0.0)
+    found = []
+    for half in widths(1, max(1.0, min(LONGEST_REST / signal.dt, region / 3))):
+        smooth = box(y[first:end], half)
+        inside = smooth[half : region - half]
+        centre = first + half + int(inside.argmin())
+        fit = local_fit(signal.x, centre, half, 2, first, end)
+        if fit is None:
+            continue
+        weights = fit.value_weights(0.0)
+        noise = variance(signal, weights.weights, float(region))
+        found.append((fit.at(0.0)[0], noise * _of_extreme(region, half), fit, weights))
+    if not found:
+        return NOWHERE
+    values = np.array([f[0] for f in found])
+    k, bias = chosen(values, np.array([f[1] for f in found]))
+    fit, weights = found[k][2:]
+    return Landmark(fit.centre, values[k], None, weights, 0.0, float(bias), fit.half)
+
+
+def _of_extreme(region: int, half: int) -> float:
+    """By how much the square of what noise does to the highest of `region` samples, taken in means of 2 half + 1, is
+    more than its variance."""
+    return 1 + 2 * float(np.log(max(region / (2 * half + 1), 1.0)))
+
+
+def before(signal: Signal, y: np.ndarray, onset: int, first: int) -> Landmark:
+    """V at sample `onset`, from what precedes it since sample `first`."""
+    found = []
+    for half in widths(1, max(1.0, min(LONGEST_REST / 2 / signal.dt, (onset - first) / 2))):
+        n = 2 * half + 1
+        fit = local_fit(signal.x, onset, n - 1, 1, max(first, onset - n + 1), onset + 1)
+        if fit is None or fit.first > onset:
+            continue
+        weights = fit.value_weights(0.0)
+        found.append((fit.at(0.0)[0], variance(signal, weights.weights, 4.0 * n), fit, weights))
+    if not found:
+        return Landmark(float(onset), float(y[onset]), None, Weights(onset, np.ones(1)), 0.0, 0.0, 0.0)
+    k, bias = chosen(np.array([f[0] for f in found]), np.array([f[1] for f in found]))
+    return Landmark(float(onset), found[k][0], None, found[k][3], 0.0, bias, found[k][2].half)
+
+
+def fall_through(signal: Signal, smooth: np.ndarray, level: float, near: float, top: int, end: int) -> Landmark:
+    """The first fall of V through `level` (mV) after sample `top` and before `end`; `smooth` says where about.
+
+    Its `value` is the slope there, mV a sample. About how steep V falls is seen within `near` mV of the level.
+    """
+    below = smooth[top:end] <= level
+    if not below.any():
+        return NOWHERE
+    about = top + int(below.argmax())
+    above = np.flatnonzero(smooth[top:about] >= level + near)
+    under = np.flatnonzero(smooth[about:end] <= level - near)
+    begin = top + int(above[-1]) if above.size else top
+    stop = about + int(under[0]) if under.size else min(end - 1, 2 * about - begin)
+    steepness = max(smooth[begin] - smooth[stop], near / 2) / max(stop - begin, 1)
+    found = []
+    most = max(2.0, min(LONGEST_FALL / signal.dt, (about - top) * 0.75, (end - about) * 0.75))
+    for half in widths(2, most):
+        centre = about
+        for _ in range(4):
+            fit = local_fit(signal.x, centre, half, 2, top, end)
+            u = None if fit is None else _root(fit, level, half)
+            if u is None or abs(u) <= 0.5:
+                break
+            centre = int(np.clip(centre + round(u), top, end - 1))
+        if fit is None or u is None:
+            continue
+        slope = fit.at(u)[1]
+        if -slope < steepness / 4 or np.sqrt(variance(signal, fit.weights[1], 4.0 * half)) > SURE * steepness:
+            continue
+        weights = fit.value_weights(u)
+        found.append((fit.centre + u, slope, variance(signal, weights.weights, 4.0 * half), fit, weights))
+    if not found:
+        return NOWHERE
+    k, bias = chosen(np.array([f[0] for f in found]), np.array([f[2] for f in found]) / steepness**2, GRAIN)
+    position, slope, _, fit, weights = found[k]
+    if fit.half <= 2:
+        bias = np.hypot(bias, abs(fit.coefficients[2] / slope) / 4)
+    return Landmark(position, slope, weights, None, bias, 0.0, fit.half)
+
+
+def _root(fit: Fit, level: float, half: float) -> float | None:
+    """Where, within `half` samples of its centre, the fit falls through the level; the nearest such place."""
+    a, b, c = fit.coefficients
+    if abs(c) < 1e-12 * max(abs(b), 1e-300):
+        roots = np.array([(level - a) / b]) if b else np.zeros(0)
+    else:
+        inside = b * b - 4 * c * (a - level)
+        if inside < 0:
+            return None
+        roots = (-b + np.array([-1, 1]) * np.sqrt(inside)) / (2 * c)
+    roots = [u for u in roots if abs(u) <= half and b + 2 * c * u < 0]
+    return float(min(roots, key=abs)) if roots else None
