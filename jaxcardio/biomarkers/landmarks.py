@@ -10,13 +10,18 @@ import numpy as np
 
 from .local import Fit, Signal, Weights, chosen, local_fit, polynomial, variance, widths
 
-
 STEEP = 0.12
 """A slope is looked at where its noise is at most this share of it."""
-SURE = 0.3
+SURE = 0.4
 """The same of a bend, and of the slope of repolarisation."""
-LONGEST_RISE, LONGEST_TOP, LONGEST_REST, LONGEST_FALL = 20.0, 60.0, 400.0, 60.0
+LONGEST_RISE, LONGEST_TOP, LONGEST_REST, LONGEST_FALL = 20.0, 60.0, 100.0, 60.0
 """Half-widths, ms, of the widest fits."""
+UNRESOLVED = 0.3
+"""Of a sampling interval: what samples that lie too far apart leave unknown of the time of an upstroke."""
+NARROWED = (2.0, 2.0)
+"""By how much narrower than what finds a rise is what measures its slope, and its time."""
+MISSED_PEAK = 0.06
+"""Of the largest step near the highest sample."""
 GRAIN = 0.02
 """Differences of times below this share of a sample do not matter."""
 
@@ -66,12 +71,13 @@ def steepest_rise(signal: Signal, y: np.ndarray, first: int, end: int) -> Landma
     most = max(2.0, min(LONGEST_RISE / signal.dt, region))
     near, found, widest = None, [], None
     for half in widths(2, most):
-        slope = polynomial(0.5 - half, 2 * half, 1)[1]
+        seen = half if half > 2 else 1  # the narrowest fit is about the steepest interval itself
+        slope = polynomial(0.5 - seen, 2 * seen, 1)[1]
         low, high = (first, end) if near is None else (max(first, near - half), min(end, near + half))
-        begin, stop = low - half + 1, high + half  # the samples of the outermost windows
+        begin, stop = low - seen + 1, high + seen  # the samples of the outermost windows
         left, right = max(0, -begin), max(0, stop - y.size)
         part = np.pad(y[max(begin, 0) : min(stop, y.size)], (left, right), mode="edge")
-        if part.size < 2 * half:
+        if part.size < 2 * seen:
             continue
         slopes = np.convolve(part, slope[::-1], mode="valid")
         j = low + int(slopes.argmax())
@@ -80,7 +86,7 @@ def steepest_rise(signal: Signal, y: np.ndarray, first: int, end: int) -> Landma
             continue
         near = j if near is None else near
         if widest is None:
-            widest = (j, half, slopes.max(), slope)
+            widest = (j, seen, slopes.max(), slope)
         fit = _vertex_of_slope(signal, j, half)
         if fit is not None:
             found.append(fit)
@@ -90,24 +96,37 @@ def steepest_rise(signal: Signal, y: np.ndarray, first: int, end: int) -> Landma
         return Landmark(j + 0.5, slopes, Weights(j - half + 1, 0 * slope), flank, half / np.sqrt(3), 0.0, half)
     if not found:
         return NOWHERE
-    at, position_variance, slope, slope_variance, fits, us = (list(x) for x in zip(*found, strict=True))
-    k, bias = chosen(np.array(at), np.array(position_variance), GRAIN)
-    i, slope_bias = chosen(np.array(slope), np.array(slope_variance))
-    fit: Fit = fits[k]
-    bend, twist = fit.coefficients[2], fit.coefficients[3]
-    # x = - c2 / (3 c3), and so its error is - dc2 / (3 c3) - x dc3 / c3.
-    place = Weights(fit.first, -fit.weights[2] / (3 * twist) + bend * fit.weights[3] / (3 * twist**2))
-    u = us[i]
-    steep = Weights(fits[i].first, fits[i].weights[1] + 2 * u * fits[i].weights[2] + 3 * u**2 * fits[i].weights[3])
-    if fit.half < 2:
-        bias = np.hypot(bias, _unresolved(y, int(np.floor(at[k]))))
-    if fits[i].half < 2:
-        slope_bias = np.hypot(slope_bias, 0.125 * slope[i] * _roundness(y, int(np.floor(at[k]))))
-    return Landmark(at[k], slope[i], place, steep, bias, slope_bias, fit.half)
+    at, noise = (np.array([f[i] for f in found]) for i in range(2))
+    k, bias = chosen(at, noise, GRAIN)
+    return _refined(signal, at[k], found[k][2], bias)
+
+
+def _refined(signal: Signal, at: float, wide: Fit, bias: float) -> Landmark:
+    """The steepest rise near position `at`, which a fit that is `wide` has found: its bend and slope at half the width.
+
+    A wide fit has too little slope, and is drawn to the longer flank.
+    """
+    twist = wide.coefficients[3]
+    u = at - wide.centre
+    near, nearer = (
+        local_fit(signal.x, wide.centre, max(2, round(wide.half / narrower)), 3) or wide for narrower in NARROWED
+    )
+    # The slope's own slope, 2 c2 + 6 c3 u, is made 0 by a step of Newton's with the wide fit's twist.
+    step = -(nearer.coefficients[2] / (3 * twist) + u)
+    if abs(u + step) > wide.half / 2:
+        step = 0.0
+    place = Weights(nearer.first, -nearer.weights[2] / (3 * twist))
+    slope = near.coefficients[1]
+    slope_bias = abs(slope - wide.coefficients[1])
+    # What samples do not resolve: by how much the slope bends within one interval, as a share of it.
+    roundness = min(2.0, abs(6 * twist) / max(slope, 1e-300))
+    bias = np.hypot(bias, UNRESOLVED * min(1.0, roundness))
+    slope_bias = np.hypot(slope_bias, slope * (roundness / 8 if roundness < 0.5 else roundness))
+    return Landmark(at + step, slope, place, near.row(1), bias, slope_bias, float(wide.half))
 
 
 def _vertex_of_slope(signal, j, half):
-    """Position and slope of the steepest point by a cubic about the interval after sample j, and their variances."""
+    """Position of the steepest point by a cubic about the interval after sample j, its variance, and the cubic."""
     for _ in range(3):
         fit = local_fit(signal.x, j + 0.5, half, 3)
         if fit is None:
@@ -120,32 +139,22 @@ def _vertex_of_slope(signal, j, half):
         if abs(u) <= 0.5 or abs(u) > half:
             break
         j += round(u)
-    if abs(u) > max(0.75, half / 2):
+    if half == 2:
+        u = float(np.clip(u, -0.5, 0.5))
+    elif abs(u) > max(0.75, half / 2):
         return None
-    u = float(np.clip(u, -0.5, 0.5)) if half == 2 else u
-    slope = fit.coefficients[1] + 2 * u * bend + 3 * u**2 * twist
-    at_variance = variance(signal, fit.weights[2], 4.0 * half) / (9 * twist**2)
-    return j + 0.5 + u, at_variance, slope, variance(signal, fit.weights[1], 4.0 * half), fit, u
+    return j + 0.5 + u, variance(signal, fit.weights[2], 4.0 * half) / (9 * twist**2), fit
 
 
-def _roundness(y, j):
-    """Second difference of the slopes about sample interval j, as a share of the middle one; 0 to 2."""
-    d = np.diff(y[max(j - 1, 0) : j + 3])
-    if d.size < 3 or d[1] <= 0:
-        return 2.0
-    return float(np.clip((2 * d[1] - d[0] - d[2]) / d[1], 0.0, 2.0))
+def highest(signal: Signal, y: np.ndarray, rise: float, top: int, end: int, flat: int, near: int) -> Landmark:
+    """The peak near sample `top`, after the upstroke at `rise`, before `end`.
 
-
-def _unresolved(y, j):
-    """What samples this far apart cannot tell of the time of an upstroke: up to a quarter of an interval."""
-    return 0.25 * min(1.0, _roundness(y, j))
-
-
-def highest(signal: Signal, y: np.ndarray, rise: float, top: int, end: int, flat: int) -> Landmark:
-    """The peak near sample `top`, after the upstroke at `rise`, before `end`. `flat` samples are about as high."""
+    `flat` samples are as high but for noise, `near` samples nearly so.
+    """
     first = int(np.ceil(rise))
     centre, found = top, []
-    for half in widths(1, max(1.0, min(LONGEST_TOP / signal.dt, end - top))):
+    # No wider than the rise to it was long: a spike is not to be taken for the dome behind it.
+    for half in widths(1, max(3.0, min(LONGEST_TOP / signal.dt, end - top, max(top - rise + 1, near / 2)))):
         low = max(first, centre - half)
         if half > 1:
             part = box(y[max(low - half, first) : min(centre + 2 * half + 1, end)], half)
@@ -164,11 +173,21 @@ def highest(signal: Signal, y: np.ndarray, rise: float, top: int, end: int, flat
         return NOWHERE
     k, bias = chosen(np.array([f[0] for f in found]), np.array([f[1] for f in found]))
     value, _, fit, u, weights = found[k]
-    if fit.half <= 2:
-        j = int(round(fit.centre + u))
-        beside = y[max(j - 1, 0) : j + 2]
-        bias = np.hypot(bias, 0.2 * (y[j] - beside.min()) * (2 if beside.argmax() != 1 else 1))
+    noise = variance(signal, weights.weights, 4.0 * fit.half)
+    bias = np.sqrt(bias**2 + _between_samples(signal, y, round(fit.centre + u)) ** 2 + noise * _picked(near, fit.half))
     return Landmark(fit.centre + u, value, None, weights, 0.0, bias, fit.half)
+
+
+def _picked(region: float, half: float) -> float:
+    """What picking an extreme of `region` samples, in fits of 2 half + 1, adds to its error, in units of variance."""
+    return 0.5 * float(np.log(max(region / (2 * half + 1), 1.0)))
+
+
+def _between_samples(signal: Signal, y: np.ndarray, j: int) -> float:
+    """What the peak near sample j may be higher than samples show, mV: a share of the largest step to it."""
+    noise = np.sqrt(variance(signal, np.array([-1.0, 1.0]), 100.0))
+    steps = abs(np.diff(y[max(j - 3, 0) : j + 3]))
+    return MISSED_PEAK * max(float(steps.max(initial=0.0)) - 3 * noise, 0.0)
 
 
 def lowest(signal: Signal, y: np.ndarray, first: int, end: int) -> Landmark:
@@ -177,7 +196,7 @@ def lowest(signal: Signal, y: np.ndarray, first: int, end: int) -> Landmark:
     if region < 3:
         return Landmark(float(first), float(y[first]), None, Weights(first, np.ones(1)), 0.0, 0.0, 0.0)
     found = []
-    for half in widths(1, max(1.0, min(LONGEST_REST / signal.dt, region / 3))):
+    for half in widths(1, max(1.0, min(LONGEST_REST / signal.dt, region / 4))):
         smooth = box(y[first:end], half)
         inside = smooth[half : region - half]
         centre = first + half + int(inside.argmin())
@@ -192,6 +211,7 @@ def lowest(signal: Signal, y: np.ndarray, first: int, end: int) -> Landmark:
     values = np.array([f[0] for f in found])
     k, bias = chosen(values, np.array([f[1] for f in found]))
     fit, weights = found[k][2:]
+    bias = np.sqrt(bias**2 + variance(signal, weights.weights, float(region)) * _picked(region, fit.half))
     return Landmark(fit.centre, values[k], None, weights, 0.0, float(bias), fit.half)
 
 
@@ -204,7 +224,7 @@ def _of_extreme(region: int, half: int) -> float:
 def before(signal: Signal, y: np.ndarray, onset: int, first: int) -> Landmark:
     """V at sample `onset`, from what precedes it since sample `first`."""
     found = []
-    for half in widths(1, max(1.0, min(LONGEST_REST / 2 / signal.dt, (onset - first) / 2))):
+    for half in widths(1, max(1.0, min(LONGEST_REST / signal.dt, (onset - first) / 2))):
         n = 2 * half + 1
         fit = local_fit(signal.x, onset, n - 1, 1, max(first, onset - n + 1), onset + 1)
         if fit is None or fit.first > onset:
@@ -231,7 +251,7 @@ def fall_through(signal: Signal, smooth: np.ndarray, level: float, near: float, 
     begin = top + int(above[-1]) if above.size else top
     stop = about + int(under[0]) if under.size else min(end - 1, 2 * about - begin)
     steepness = max(smooth[begin] - smooth[stop], near / 2) / max(stop - begin, 1)
-    found = []
+    found, doubtful = [], None
     most = max(2.0, min(LONGEST_FALL / signal.dt, (about - top) * 0.75, (end - about) * 0.75))
     for half in widths(2, most):
         centre = about
@@ -244,10 +264,14 @@ def fall_through(signal: Signal, smooth: np.ndarray, level: float, near: float, 
         if fit is None or u is None:
             continue
         slope = fit.at(u)[1]
-        if -slope < steepness / 4 or np.sqrt(variance(signal, fit.weights[1], 4.0 * half)) > SURE * steepness:
-            continue
         weights = fit.value_weights(u)
-        found.append((fit.centre + u, slope, variance(signal, weights.weights, 4.0 * half), fit, weights))
+        here = (fit.centre + u, slope, variance(signal, weights.weights, 4.0 * half), fit, weights)
+        if -slope < steepness / 4 or np.sqrt(variance(signal, fit.weights[1], 4.0 * half)) > SURE * steepness:
+            doubtful = here
+        else:
+            found.append(here)
+    if not found and doubtful is not None:
+        found = [(doubtful[0], -steepness, *doubtful[2:])]
     if not found:
         return NOWHERE
     k, bias = chosen(np.array([f[0] for f in found]), np.array([f[2] for f in found]) / steepness**2, GRAIN)

@@ -16,6 +16,8 @@ AGREE = 2.5
 """Estimates agree that differ by at most so many standard errors."""
 FINER = 1.35
 """From one width to the next."""
+NARROWER = 2
+"""So many widths below the widest that agrees."""
 MOST_MISSING = 0.3
 """Share of missing samples in a fit."""
 
@@ -137,18 +139,18 @@ def widths(least: int, most: float) -> list[int]:
 
 
 def chosen(values: np.ndarray, variances: np.ndarray, grain: float = 0.0) -> tuple[int, float]:
-    """Number of the widest of these estimates (narrow to wide) that agrees with all narrower ones, and its bias.
+    """Number of the estimate to take of these (narrow to wide), and its bias.
 
-    `grain` is a difference that does not matter.
+    The widest that agrees with all narrower ones may still be off by as much as its noise. So one about half as wide is
+    taken, which has a few times less bias for a little more noise. `grain` is a difference that does not matter.
     """
-    errors = np.sqrt(variances)
     last = 0
     for k in range(1, len(values)):
-        if (np.abs(values[k] - values[:k]) > AGREE * errors[:k] + grain).any():
+        # What two fits of the same samples differ by has less noise than the narrower of them.
+        apart = np.sqrt(np.maximum(variances[:k] - variances[k], variances[:k] / 4))
+        if (np.abs(values[k] - values[:k]) > AGREE * apart + grain).any():
             break
         last = k
-    if last == 0:
-        return 0, 0.0
-    half_as_wide = max(0, last - 2)
-    difference = (values[last] - values[half_as_wide]) ** 2 - max(variances[half_as_wide] - variances[last], 0.0)
-    return last, float(np.sqrt(max(difference, 0.0)))
+    taken = max(0, last - NARROWER)
+    excess = (values[last] - values[taken]) ** 2 - max(variances[taken] - variances[last], 0.0)
+    return taken, float(np.sqrt(max(excess, 0.0))) / 2

@@ -30,11 +30,16 @@ FALSE_REST = 0.1
 """Of the range of V: a slower drift of the rest is taken out before beats are looked for."""
 DRIFT_BLOCK = 1500.0
 """ms: longer than any action potential, so that each block shows a rest."""
+DOME = 0.05
+"""Of the amplitude: what is so near the highest V belongs to the peak."""
 NEAR = 0.04
 """Of the amplitude: so near a level the steepness of repolarisation is looked at."""
 LONG_GAP = 0.1
 """Of the duration of a beat: a longer gap in it may hide its peak or its fall."""
-TOO_NOISY = {"t_upstroke": 0.1, "dvdt_max": 0.5, "rmp": 0.1, "peak": 0.1, "apa": 0.1, "apd": 0.1, "cycle_length": 0.1}
+CHOICE = 1.4
+"""What choosing widths by noisy samples adds to the variance of what is measured with them (calibrated on simulated
+noise, `benchmarks/noise.py`)."""
+TOO_NOISY = {"t_upstroke": 0.1, "rmp": 0.2, "peak": 0.2, "apa": 0.2, "apd": 0.1, "cycle_length": 0.1}
 """Standard errors up to this share (of the APD, of dvdt_max, of the amplitude ...) leave a number known."""
 BLURRED = 0.05
 """Standard error of dV/dt max, as a share of it, up to which it is resolved."""
@@ -157,8 +162,10 @@ class Sweep:
         rise = steepest_rise(signal, y, foot if self.paced else max(start, foot - margin), top + 2)
         if np.isnan(rise.position):
             return Beat(NOWHERE, NOWHERE, NOWHERE, top, end, foot)
-        flat = int((self.seen[rise_at:end] >= self.seen[top] - 5 * self.seen_noise).sum())
-        peak = highest(signal, y, rise.position, max(top, int(np.ceil(rise.position))), end, flat)
+        highs = self.seen[rise_at:end]
+        flat = int((highs >= self.seen[top] - 5 * self.seen_noise).sum())
+        near = int((highs >= self.seen[top] - DOME * (self.seen[top] - self.seen[foot])).sum())
+        peak = highest(signal, y, rise.position, max(top, int(np.ceil(rise.position))), end, flat, near)
         rest = (
             before(signal, y, start, 0 if k == 0 else int(self.beats_end(k - 1)))
             if self.paced
@@ -201,7 +208,6 @@ class Sweep:
             self._doubt(k, captured)
         self.apds = {}
         self.fall_halves: dict[tuple[float, int], float] = {}
-        apd, _, _ = self.apd(90.0)
         crossed = self._crossed(90.0)
         goes_on = (self.signal.x.size - 1) * dt - found["t_upstroke"] >= self.limits["patience"]
         end = np.array([self.signal.x.size if b is None else b.end for b in self.beats], int)
@@ -222,7 +228,7 @@ class Sweep:
         found = np.full((len(sums), len(sums)), 0.0)
         index = [i for i, s in enumerate(sums) if s is not None]
         if here:
-            found[np.ix_(index, index)] = covariance(self.signal, here, lines)
+            found[np.ix_(index, index)] = CHOICE * covariance(self.signal, here, lines)
         for i, s in enumerate(sums):
             if s is None:
                 found[i, i] = np.nan
@@ -264,10 +270,8 @@ class Sweep:
             self._unknown(k, ("rmp",), Reason.GAP)
         elif self._touched(low, *resting[:2]):
             self._unknown(k, ("rmp",), Reason.CLIPPED)
-        for name, scale in (
-            ("dvdt_max", found["dvdt_max"][k]), ("peak", size), ("rmp", size),
-            ("t_upstroke", (after - rise.position) * self.signal.dt),
-        ):  # fmt: skip
+        duration = (after - rise.position) * self.signal.dt
+        for name, scale in (("peak", size), ("rmp", size), ("t_upstroke", duration)):
             if why[name][k] == Reason.KNOWN and not error[name][k] <= TOO_NOISY[name] * scale:
                 self._unknown(k, (name,), Reason.TOO_NOISY)
         for name in ("peak", "rmp"):
@@ -305,9 +309,11 @@ class Sweep:
         if beat is None:
             return np.nan, np.nan, int(Reason.KNOWN)
         for name in ("t_upstroke", "peak", "rmp"):
-            if self.why[name][k]:
+            if self.why[name][k] not in (Reason.KNOWN, Reason.TOO_NOISY):
                 return np.nan, np.nan, int(self.why[name][k])
         rise, peak, rest = beat.rise, beat.peak, beat.rest
+        if np.isnan(rise.position):
+            return np.nan, np.nan, int(Reason.TOO_NOISY)
         share, size = level / 100, peak.value - rest.value
         potential = potential_at(level, rest.value, peak.value)
         fall = fall_through(self.signal, self.smooth, potential, NEAR * size, beat.top, beat.end)
