@@ -20,9 +20,9 @@ LONGEST = 20.0
 """ms"""
 EAD_WIDTH = 20.0
 """ms: afterdepolarisations are looked for in means over at most so long."""
-EAD_SPAN = 150.0
+EAD_SPAN = 80.0
 """ms: noise slower than this does not look like one."""
-EAD_CERTAIN = 5.0
+EAD_CERTAIN = 4.0
 """A rise counts as one from so many standard errors of a difference on."""
 EAD_LARGEST = 10.0
 """With more noise than lets `EAD_LARGEST` times `ead_rise` be told, nothing is known of them."""
@@ -56,6 +56,11 @@ class Prepared(NamedTuple):
     clipped: Clipped
     noisy: bool
     """whether the noise is more than rounding"""
+
+    @property
+    def missing(self) -> int:
+        """Samples that are no numbers, or whose times are missing."""
+        return int((~np.isfinite(self.raw)).sum())
 
 
 def prepare(ts: np.ndarray, V: np.ndarray) -> Prepared:
@@ -110,6 +115,7 @@ class Sweep:
         seen = box(self.y, half)
         self.seen_noise = float(np.sqrt(variance(self.signal, np.full(2 * half + 1, 1 / (2 * half + 1)), 1000.0)))
         self.level_seen = _without_drift(seen, clock.dt) if threshold is None else seen
+        self.drifts = self.level_seen is not seen
         even = np.round(np.linspace(0, clock.size - 1, REST_SAMPLES)).astype(int)
         if threshold is None:
             threshold = tuple(
@@ -204,6 +210,8 @@ class Sweep:
             error["apa"][k] = np.sqrt(G[2, 2] + G[3, 3] - 2 * G[2, 3] + bias[2] ** 2 + bias[3] ** 2)
         self.found, self.error, self.why = found, error, why
         captured = self.spans.captured & ~(found["dvdt_max"] <= self.limits["min_dvdt"])
+        # About where each beat rises, whatever else is known of it.
+        self.rises_at = np.where(captured & np.isnan(found["t_upstroke"]), self.spans.rise * dt, found["t_upstroke"])
         for k in range(n):
             self._doubt(k, captured)
         self.apds = {}

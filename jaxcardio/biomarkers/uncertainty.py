@@ -35,6 +35,8 @@ class Recorded(eqx.Module):
     """`Reason` codes, by the same names, and "beat" for all of the beat"""
     widths: dict[str, Float[np.ndarray, "... beats"]]
     """ms of samples that went into the fit of "t_upstroke" and of "apd90"; NaN where the plain formulas were used"""
+    missing: Int[np.ndarray, "..."]
+    """samples that are no numbers, or whose times are missing"""
     ead_rise: Float[np.ndarray, "..."]
     """mV: the rise that counted as an early afterdepolarisation"""
     ead_unknown: Any
@@ -79,6 +81,7 @@ def of_recording(ts, V, onsets, levels, threshold, limits, ead_given, max_beats,
         errors={n: stacked([s.errors[n] for s in sweeps], np.nan) for n in sweeps[0].errors},
         reasons={n: stacked([s.reasons[n] for s in sweeps], Reason.NO_BEAT) for n in sweeps[0].reasons},
         widths={n: stacked([s.widths[n] for s in sweeps], np.nan) for n in sweeps[0].widths},
+        missing=np.asarray([s.prepared.missing for s in sweeps], int).reshape(shape),
         ead_rise=np.asarray([s.ead_rise for s in sweeps], float).reshape(shape),
         ead_unknown=stacked([s.ead_unknown for s in sweeps], False),
         again=again,
@@ -95,7 +98,7 @@ class _OneSweep:
         self.prepared: Prepared = prepare(ts, V)
         self.sweep = Sweep(self.prepared, onsets, threshold, limits, ead_given, max_beats)
         self.ts, self.levels = ts, levels
-        self.plain = not self.prepared.noisy or smoothing is not None
+        self.plain = smoothing is not None or not (self.prepared.noisy or self.sweep.drifts)
         self.samples = filled(np.where(np.isfinite(V), V, np.nan)).astype(V.dtype)
         if smoothing is not None:
             self.samples = smoothed(ts, self.samples, float(smoothing))
@@ -149,9 +152,7 @@ class _OneSweep:
         fields["t_upstroke"] = ts[np.minimum(at.upstroke, last)] + into
         fields["t_peak"] = np.where(np.isnan(into), np.nan, ts[np.minimum(at.peak, last)])
         self.fields = fields
-        self.row, self.matched = _same_beats(
-            fields["t_upstroke"], sweep.found["t_upstroke"] + self.prepared.clock.start
-        )
+        self.row, self.matched = _same_beats(fields["t_upstroke"], sweep.rises_at + self.prepared.clock.start)
         self.errors, self.reasons = {}, {}
         for name in MEASURED:
             mine = {"apa": fields["peak"] - fields["rmp"], "dvdt_max": fields["sampled_dvdt_max"]}.get(name)

@@ -57,6 +57,9 @@ def reason_lines(beats: ActionPotentials) -> list[str]:
     """Each reason why beats lack numbers, with how many beats it concerns."""
     codes = np.asarray(beats.reason).ravel()
     lines = []
+    missing = 0 if beats.recording is None else int(np.sum(beats.recording.missing))
+    if missing:
+        lines.append(f"{missing} {'sample is' if missing == 1 else 'samples are'} missing, or no numbers")
     for reason in Reason:
         count = int((codes == reason).sum())
         if reason in (Reason.KNOWN, Reason.NO_BEAT) or count == 0:
