@@ -39,11 +39,11 @@ class Truth(NamedTuple):
 class Plan(NamedTuple):
     """What is measured: sampling rates (kHz), noise (mV rms), how often each; the same for EADs."""
 
-    rates: tuple[int, ...] = (1, 2, 5, 10, 50)
-    levels: tuple[float, ...] = (0.0, 0.3, 1.0, 2.0, 3.0)
+    rates: tuple[int, ...] = (1, 5, 10, 50)
+    levels: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0)
     repeats: int = 2
     ead_rates: tuple[int, ...] = (1, 10)
-    ead_levels: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
+    ead_levels: tuple[float, ...] = (0.0, 1.0, 2.0)
 
 
 QUICK = Plan(rates=(1, 10), levels=(0.0, 1.0), repeats=1, ead_rates=(10,), ead_levels=(1.0,))
@@ -56,7 +56,9 @@ def simulated(model: str, length: float = LENGTH) -> np.ndarray:
         "ten_tusscher": (jc.models.TenTusscher2004(), jc.protocols.PulseTrain(-52.0, 1.0, 1000.0, 10.0)),
         "skibsbye": (jc.models.Skibsbye2016(), jc.protocols.PulseTrain(-11.5, 2.0, 1000.0, 10.0)),
     }[model]
-    run = jc.simulate(cell, pacing, t1=length, dt=FINE, solver=jc.RushLarsen2(), save_every=FINE, outputs=[cell.potential])
+    run = jc.simulate(
+        cell, pacing, t1=length, dt=FINE, solver=jc.RushLarsen2(), save_every=FINE, outputs=[cell.potential]
+    )
     return np.asarray(run.V)
 
 
@@ -154,7 +156,7 @@ def benchmark(models: Sequence[str], plan: Plan, file: Path) -> dict[str, Any]:
             assert early.beats.ead.all(), model
             for rate in plan.ead_rates:
                 for kind, rms in _noises(plan.ead_levels):
-                    row = compare(early, kind, rms, rate, plan.repeats)
+                    row = compare(early, kind, rms, rate, 1)
                     eads.append({"model": model, "rise_mV": rise} | row)
     content = {"benchmark": "noise", "machine": machine(), "bars": BARS, "rows": rows, "eads": eads}
     content["summary"] = summary(rows, eads)

@@ -179,6 +179,22 @@ class _OneSweep:
         for level, (_, error, reason) in zip(self.levels, each, strict=True):
             self.errors[f"apd{level:g}"], self.reasons[f"apd{level:g}"] = error, reason
 
+    def _number(self, name: str) -> np.ndarray:
+        fields = self.fields
+        if name == "apa":
+            return fields["peak"] - fields["rmp"]
+        if name.startswith("apd"):
+            return fields["apds"][:, self.levels.index(float(name[3:]))]
+        return fields["sampled_dvdt_max" if name == "dvdt_max" else name]
+
+    def _else(self, name: str) -> Reason:
+        """Why a number is not known of which nothing was said."""
+        if name == "cycle_length":
+            return Reason.FIRST
+        if name.startswith("apd"):
+            return Reason.NOT_REPOLARISED
+        return Reason.GAP if self.prepared.missing else Reason.TOO_NOISY
+
     def _reasons(self):
         """Of each beat as a whole: why it is not valid, else the first reason why one of its numbers is not known."""
         fields = self.fields
@@ -200,8 +216,10 @@ class _OneSweep:
             np.where(unrested[cut], Reason.CUT_BY_BEGINNING, Reason.CUT_BY_END),
         )
         for name, codes in self.reasons.items():
-            codes = np.where(whole > 0, whole, np.where(valid, codes, Reason.KNOWN)).astype(np.int8)
-            self.reasons[name] = codes
+            # A number that is there needs no reason, and one that is not has one.
+            number = self._number(name)
+            codes = np.where(np.isfinite(number), Reason.KNOWN, np.where(codes > 0, codes, self._else(name)))
+            self.reasons[name] = np.where(whole > 0, whole, codes).astype(np.int8)
         for codes in list(self.reasons.values()):
             whole = np.where((whole == 0) & (codes != Reason.FIRST), codes, whole)
         self.reasons["beat"] = whole.astype(np.int8)
