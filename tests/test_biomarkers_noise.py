@@ -118,7 +118,7 @@ def test_a_constant_moves_potentials_only_and_a_later_clock_times_only(script, t
         np.testing.assert_allclose(getattr(moved, name), getattr(plain, name), atol=1e-4)
     for name in POTENTIALS:
         np.testing.assert_allclose(getattr(moved, name), getattr(plain, name) + offset, atol=1e-5)
-    np.testing.assert_allclose(moved.standard_error("apd90"), plain.standard_error("apd90"), rtol=1e-4)
+    np.testing.assert_allclose(moved.standard_error("apd90"), plain.standard_error("apd90"), rtol=0.01)
 
 
 def test_more_noise_larger_errors(script, truths):
@@ -254,7 +254,11 @@ def test_what_is_given_is_respected(script, truths):
     plain = bm.action_potentials_from(ts, V, smoothing=5.0)
     np.testing.assert_array_equal(smooth.apd90, plain.apd90)
     assert np.isfinite(smooth.standard_error("apd90")).all()
-    assert recorded(ts, V, ead_rise=0.05).ead.all()
+    early = script.with_eads(truths["kernik"], 10.0)
+    ts, V = script.sampled(early, 10, np.random.default_rng(0))
+    V = V + np.random.default_rng(0).normal(size=V.size)
+    assert recorded(ts, V).ead.all() and recorded(ts, V, ead_rise=5.0).ead.all()
+    assert not recorded(ts, V, ead_rise=20.0).ead.any()
     given = recorded(ts, V, threshold=(-60.0, -20.0), max_beats=3)
     assert given.valid.tolist() == [True] * 3
 
