@@ -71,7 +71,7 @@ def without_mask(x: Any) -> Any:
     if not isinstance(x, np.ma.MaskedArray):
         return x
     kept = x if x.dtype.kind == "f" else x.astype(np.float64)
-    return np.asarray(kept.filled(np.nan))
+    return np.asarray(np.ma.filled(kept, np.nan))
 
 
 def _numbers(value: Any) -> np.ndarray:

@@ -305,3 +305,13 @@ def test_nothing_that_can_be_recorded_is_an_error(data):
             number, why = np.asarray(getattr(beats, name)), beats.reason_of(name)
             assert (np.isfinite(number) == (why == Reason.KNOWN)).all(), name
             beats.standard_error(name)
+
+
+def test_a_harmonic_of_fast_beats_at_the_mains_is_no_hum():
+    """The sixth harmonic of beats every 120 ms lies at 50 Hz."""
+    ts = np.arange(0.0, 4800.0, 0.1)
+    V = train(ts, 20 + 120.0 * np.arange(40), [40.0] * 40) + np.random.default_rng(0).normal(size=ts.size)
+    beats = recorded(ts, V)
+    assert beats.noise is not None and beats.noise.hum_rms == 0
+    assert beats.noise.rms == pytest.approx(1.0, rel=0.2)
+    np.testing.assert_allclose(beats.apd90, 37.0, atol=0.6)

@@ -35,7 +35,11 @@ class ActionPotentials(eqx.Module):
     `repolarised`: V came down to the APD90 level before the next upstroke and the end. `valid & ~repolarised` is a
     cell that failed to repolarise: stuck at its plateau, or oscillating there.
     `ead`: an early afterdepolarisation, see `action_potentials_from`.
-    `resolved`: `dvdt_max` is right to about 1 %: the model's own, or of samples that lie close enough for that.
+    `resolved`: `dvdt_max` is right to about 1 %: the model's own, or of samples that lie close enough for that (of a
+    noisy recording: to 5 %, one standard error).
+
+    Of a recording there are also its `noise`, a `standard_error` and a `reason_of` NaN for every number. `reason` says
+    of every trace why a beat lacks numbers.
     """
 
     t_upstroke: Float[Numbers, "... beats"]
@@ -157,6 +161,9 @@ def action_potentials(
 ) -> ActionPotentials:
     """The action potentials of `trace`.
 
+    A trace without a cell is a recording: its noise is estimated, and every number has a standard error (see the
+    package). Under `jit`, `vmap` and `grad`, and for dimensionless potentials, nothing is estimated.
+
     Args:
         trace: anything with `ts` (T,) in ms and `V` (T,) or (..., T) in mV. Where it has a `protocol` with onsets,
             those are the stimuli. Where its `potential_unit`, or its cell's unit of potential, is "1" (dimensionless
@@ -246,7 +253,8 @@ def action_potentials_from(
             known, not traced.
 
     Returns:
-        `ActionPotentials` with fields (..., beats). A cell with a NaN in V has no beats; its neighbours are unaffected.
+        `ActionPotentials` with fields (..., beats). A cell with a NaN in V has no beats, unless it is a
+        recording; its neighbours are unaffected.
 
     Raises:
         ValueError: an argument out of its range, by name.

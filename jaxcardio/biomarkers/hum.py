@@ -18,8 +18,10 @@ STRETCH = 60.0
 """ms"""
 COARSE = 1.0
 """ms: finer samples are averaged to about this first."""
-CERTAIN = 4.0
-"""How many times larger than what neighbouring frequencies show the wave must be."""
+BESIDE = 0.01
+"""kHz: so far on either side other frequencies are looked at: beats too have harmonics, there as at the mains'."""
+CERTAIN = 2.0
+"""How many times larger than all that other frequencies show the wave must be."""
 
 STEADY = 1e-3
 """Share of the wave that may be left of it: frequency and size are taken to be constant."""
@@ -90,7 +92,7 @@ def find_hum(x: np.ndarray, dt: float) -> Hum:
     a = fit(f0) * np.sinc(f0 * step if pooled > 1 else 0.0)
     quiet = _quietest(y - a.real * c - a.imag * s)
     f0 = _sharpened(fit, f0, spacing)
-    away = max(4 / (x.size * dt), 0.002) * np.array([-3.7, -2.9, -2.1, -1.3, 1.3, 2.1, 2.9, 3.7])
+    place = np.round((t - t.min()) / step).astype(int)
     found = []
     for k in range(1, HARMONICS + 1):
         f = k * f0
@@ -100,13 +102,23 @@ def find_hum(x: np.ndarray, dt: float) -> Hum:
         c, s = waves(f)
         inner = a * np.sinc(f * step if pooled > 1 else 0.0)
         y = y - inner.real * c - inner.imag * s
-        error = np.sqrt(np.mean([abs(fit(f + d)) ** 2 for d in away]))
-        if abs(a) > CERTAIN * error:
+        others = _beside(place[quiet], y[quiet], step, f)
+        error = np.sqrt(np.mean(others**2))
+        if abs(a) > CERTAIN * others.max():
             found.append((k, a, np.hypot(error, STEADY * abs(a))))
     if not found or found[0][0] != 1:
         return NO_HUM
     number, amplitude, error = (np.array(v) for v in zip(*found, strict=True))
     return Hum(f0, number, amplitude, error)
+
+
+def _beside(place: np.ndarray, y: np.ndarray, step: float, f: float) -> np.ndarray:
+    """Amplitudes, mV, of frequencies beside f in what is left of V (stretches, n) at these places of a clock."""
+    series = np.zeros(int(place.max()) + 1)
+    series[place] = y
+    amplitude = 2 * np.abs(np.fft.rfft(series)) / y.size
+    apart = np.abs(np.fft.rfftfreq(series.size, step) - f)
+    return amplitude[(apart <= BESIDE) & (apart > 1.5 / (series.size * step))]
 
 
 def _quietest(stretches):

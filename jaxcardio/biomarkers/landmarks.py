@@ -125,25 +125,34 @@ def _refined(signal: Signal, at: float, wide: Fit, bias: float) -> Landmark:
     return Landmark(at + step, slope, place, near.row(1), bias, slope_bias, float(wide.half))
 
 
-def _vertex_of_slope(signal, j, half):
+def _vertex_of_slope(signal: Signal, j: int, half: int) -> tuple[float, float, Fit] | None:
     """Position of the steepest point by a cubic about the interval after sample j, its variance, and the cubic."""
-    for _ in range(3):
-        fit = local_fit(signal.x, j + 0.5, half, 3)
-        if fit is None:
-            return None
-        bend, twist = fit.coefficients[2], fit.coefficients[3]
-        noise = np.sqrt(variance(signal, fit.weights[3], 4.0 * half))
-        if twist >= 0 or noise > SURE * -twist:
-            return None
-        u = -bend / (3 * twist)
-        if abs(u) <= 0.5 or abs(u) > half:
+    found = _cubic_rise(signal, j, half)
+    for _ in range(2):
+        if found is None or not 0.5 < abs(found[1]) <= half:
             break
-        j += round(u)
+        j += round(found[1])
+        found = _cubic_rise(signal, j, half)
+    if found is None:
+        return None
+    fit, u = found
     if half == 2:
         u = float(np.clip(u, -0.5, 0.5))
     elif abs(u) > max(0.75, half / 2):
         return None
-    return j + 0.5 + u, variance(signal, fit.weights[2], 4.0 * half) / (9 * twist**2), fit
+    bend_variance = variance(signal, fit.weights[2], 4.0 * half)
+    return fit.centre + u, bend_variance / (9 * fit.coefficients[3] ** 2), fit
+
+
+def _cubic_rise(signal: Signal, j: int, half: int) -> tuple[Fit, float] | None:
+    """A cubic about the interval after sample j, and how far from there its slope is largest; None if it has none."""
+    fit = local_fit(signal.x, j + 0.5, half, 3)
+    if fit is None:
+        return None
+    bend, twist = fit.coefficients[2], fit.coefficients[3]
+    if twist >= 0 or np.sqrt(variance(signal, fit.weights[3], 4.0 * half)) > SURE * -twist:
+        return None
+    return fit, float(-bend / (3 * twist))
 
 
 def highest(signal: Signal, y: np.ndarray, rise: float, top: int, end: int, flat: int, near: int) -> Landmark:
@@ -254,15 +263,10 @@ def fall_through(signal: Signal, smooth: np.ndarray, level: float, near: float, 
     found, doubtful = [], None
     most = max(2.0, min(LONGEST_FALL / signal.dt, (about - top) * 0.75, (end - about) * 0.75))
     for half in widths(2, most):
-        centre = about
-        for _ in range(4):
-            fit = local_fit(signal.x, centre, half, 2, top, end)
-            u = None if fit is None else _root(fit, level, half)
-            if u is None or abs(u) <= 0.5:
-                break
-            centre = int(np.clip(centre + round(u), top, end - 1))
-        if fit is None or u is None:
+        crossing = _crossing(signal, level, about, half, top, end)
+        if crossing is None:
             continue
+        fit, u = crossing
         slope = fit.at(u)[1]
         weights = fit.value_weights(u)
         here = (fit.centre + u, slope, variance(signal, weights.weights, 4.0 * half), fit, weights)
@@ -279,6 +283,21 @@ def fall_through(signal: Signal, smooth: np.ndarray, level: float, near: float, 
     if fit.half <= 2:
         bias = np.hypot(bias, abs(fit.coefficients[2] / slope) / 4)
     return Landmark(position, slope, weights, None, bias, 0.0, fit.half)
+
+
+def _crossing(signal: Signal, level: float, centre: int, half: int, top: int, end: int) -> tuple[Fit, float] | None:
+    """A parabola about where V falls through the level near sample `centre`, and how far from its centre that is."""
+    found = None
+    for _ in range(4):
+        fit = local_fit(signal.x, centre, half, 2, top, end)
+        u = None if fit is None else _root(fit, level, half)
+        if fit is None or u is None:
+            return None
+        found = fit, u
+        if abs(u) <= 0.5:
+            break
+        centre = int(np.clip(centre + round(u), top, end - 1))
+    return found
 
 
 def _root(fit: Fit, level: float, half: float) -> float | None:

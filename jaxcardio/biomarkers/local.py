@@ -125,10 +125,10 @@ def covariance(signal: Signal, sums: list[Weights], lines: tuple[np.ndarray, np.
     density = signal.spectrum.density(f) * f[1]
     density[0] = signal.spectrum.slower_than(f[1] / 2)
     transformed = np.fft.rfft(spread, n)
-    found = ((transformed * density) @ transformed.conj().T).real
+    found = np.real((transformed * density) @ transformed.conj().T)
     for frequency, amplitude in zip(*lines, strict=True):
         wave = spread @ np.exp(2j * np.pi * frequency * signal.dt * np.arange(length))
-        found += amplitude**2 / 2 * np.outer(wave, wave.conj()).real
+        found += amplitude**2 / 2 * np.real(np.outer(wave, wave.conj()))
     return found
 
 

@@ -2,8 +2,8 @@
 
 Short stretches of the trace are freed of a cubic, which takes the action potential with it, and what is left of most
 of them is noise. The few stretches with an upstroke are outvoted: of each frequency the `QUANTILE` over all stretches
-counts. Below `LOWEST`, where the action potential itself lives, the spectrum is carried on by its own law, a constant
-plus a power of 1/f.
+counts. Below the lowest frequency of a stretch, where the action potential itself lives, the spectrum is carried on by
+its own law, a constant plus a power of 1/f.
 """
 
 from typing import NamedTuple
@@ -14,8 +14,11 @@ from jaxtyping import Float
 
 from .hum import Hum
 
-STRETCH = 50.0
+STRETCHES = (12.5, 25.0, 50.0)
 """ms; at least `FEWEST` samples."""
+LOWEST, LOUDER = 4, 2.5
+"""Stretches are too long, and an upstroke is in too many of them, where at their `LOWEST` frequencies they show so much
+more than the law that shorter ones obey."""
 FEWEST = 32
 QUANTILE = 0.4
 SKIPPED = 3
@@ -69,7 +72,7 @@ class Spectrum(NamedTuple):
     def density(self, f: np.ndarray) -> np.ndarray:
         """At frequencies f; below one period a recording there is nothing."""
         f = np.maximum(f, max(1 / self.duration, SLOWEST if self.power > 1 else 0.0))
-        law = self.white + self.rising * f**-self.power
+        law = _density((self.white, self.rising, self.power), f)
         if self.seen_at.size == 0:
             return law
         return np.where(f < self.seen_at[0], law, np.interp(f, self.seen_at, self.seen))
@@ -85,30 +88,21 @@ class Spectrum(NamedTuple):
 def estimate(x: np.ndarray, dt: float, hum: Hum) -> Spectrum:
     """The noise of V (T,), `hum` taken out, NaN where samples are missing, at intervals of `dt` ms."""
     duration = x.size * dt
-    n = max(FEWEST, round(STRETCH / dt))
-    stretches = _stretches(x, n)
-    if len(stretches) == 0:
+    looks = [_look(x, dt, n, hum) for n in sorted({max(FEWEST, round(length / dt)) for length in STRETCHES})]
+    looks = [look for look in looks if look is not None]
+    if not looks:
         white = 2 * dt * _white_variance(x)
         empty = np.zeros(0)
         return Spectrum(white, 0.0, 1.0, empty, empty, dt, duration, float(np.sqrt(white / 2 / dt)))
-    window = np.hanning(n + 2)[1:-1]
-    power = np.abs(np.fft.rfft((stretches - _cubic(stretches)) * window)) ** 2 * (2 * dt / (window**2).sum())
-    seen = np.quantile(power, QUANTILE, axis=0) / -np.log(1 - QUANTILE)
-    f = np.fft.rfftfreq(n, dt)
-    kept = np.arange(f.size) >= SKIPPED
-    kept[-1] = False
-    for line in hum.number * hum.frequency:  # what a fit of the hum leaves of it is no noise of other frequencies
-        kept &= abs(f - line) > BESIDE_HUM / (n * dt)
-    f, seen = f[kept], seen[kept]
-    white, rising, law_power = _law(f, seen, 0.4 * len(stretches))
-    f, seen = _averaged(f, seen)
-    found = Spectrum(white, rising, law_power, f, seen, dt, duration, 0.0)
+    look, *longer = looks
+    law = _law(look)
+    for next_look in longer:
+        if next_look.seen[:LOWEST].sum() > LOUDER * _density(law, next_look.f[:LOWEST]).sum():
+            break
+        look, law = next_look, _law(next_look)
+    f, seen = _averaged(look.f, look.seen)
+    found = Spectrum(*law, f, seen, dt, duration, 0.0)
     return found._replace(rms=_total(found))
-
-
-def flat(dt: float, duration: float, rms: float) -> Spectrum:
-    """White noise of a given size."""
-    return Spectrum(2 * dt * rms**2, 0.0, 1.0, np.zeros(0), np.zeros(0), dt, duration, rms)
 
 
 def describe(found: list[Spectrum], hum: list[Hum], shape: tuple[int, ...]) -> Noise:
@@ -131,6 +125,31 @@ def describe(found: list[Spectrum], hum: list[Hum], shape: tuple[int, ...]) -> N
     )
 
 
+class _Look(NamedTuple):
+    """What stretches of one length show: frequencies, density there, and how many stretches there were."""
+
+    f: np.ndarray
+    seen: np.ndarray
+    stretches: int
+
+
+def _look(x, dt, n, hum: Hum) -> _Look | None:
+    stretches = _stretches(x, n)
+    if len(stretches) == 0:
+        return None
+    window = np.hanning(n + 2)[1:-1]
+    power = np.abs(np.fft.rfft((stretches - _cubic(stretches)) * window)) ** 2 * (2 * dt / (window**2).sum())
+    seen = np.quantile(power, QUANTILE, axis=0) / -np.log(1 - QUANTILE)
+    f = np.fft.rfftfreq(n, dt)
+    kept = np.arange(f.size) >= SKIPPED
+    kept[-1] = False
+    for line in hum.number * hum.frequency:  # what a fit of the hum leaves of it is no noise of other frequencies
+        kept &= abs(f - line) > BESIDE_HUM / (n * dt)
+    if kept.sum() < LOWEST:
+        return None
+    return _Look(f[kept], seen[kept], len(stretches))
+
+
 def _stretches(x, n):
     """Half-overlapping stretches of n samples without a gap."""
     if x.size < n:
@@ -151,8 +170,14 @@ def _white_variance(x):
     return float(np.median(np.abs(d)) / 0.6745) ** 2 / 20 if d.size else 0.0
 
 
-def _law(f, seen, looks):
-    """White and rising density, and the power of the rising part, most likely for what was seen `looks` times."""
+def _density(law: tuple[float, float, float], f: np.ndarray) -> np.ndarray:
+    white, rising, power = law
+    return white + rising * f**-power
+
+
+def _law(look: _Look) -> tuple[float, float, float]:
+    """White and rising density, and the power of the rising part, most likely for what was seen."""
+    f, seen, looks = look.f, look.seen, 0.4 * look.stretches
     low = f <= max(FITTED, 2 * f[0])
     f, seen = f[low], seen[low]
     share = np.concatenate([[0.0], np.geomspace(1e-3, 0.999, 60), [1.0]])[:, None]

@@ -225,7 +225,7 @@ class Sweep:
         self.repolarised = self.valid & crossed
         self.resolved = self.valid & (error["dvdt_max"] <= BLURRED * found["dvdt_max"])
         for k in np.flatnonzero(self.valid):
-            ead[k], ead_known[k] = self._ead(k)
+            ead[k], ead_known[k] = self._ead(int(k))
         self.ead, self.ead_unknown = ead, self.valid & ~ead_known
         self._cycles()
 

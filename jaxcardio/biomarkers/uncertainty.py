@@ -65,7 +65,7 @@ def of_recording(ts, V, onsets, levels, threshold, limits, ead_given, max_beats,
 
     names = ("t_upstroke", "t_peak", "rmp", "peak", "sampled_dvdt_max", "cycle_length", "apds")
     flags = ("captured", "valid", "repolarised", "ead", "sampled_resolved")
-    fields = {n: of(n, np.nan) for n in names} | {n: of(n, False) for n in flags}
+    fields: dict[str, Any] = {n: of(n, np.nan) for n in names} | {n: of(n, False) for n in flags}
     T = V.shape[-1]
     fields["positions"] = Positions(
         *(stacked([s.fields["positions"][i] for s in sweeps], T) for i in range(len(Positions._fields)))
@@ -73,8 +73,8 @@ def of_recording(ts, V, onsets, levels, threshold, limits, ead_given, max_beats,
 
     def again(level):
         each = [s.apd(level) for s in sweeps]
-        blanks = (np.nan, np.nan, Reason.NO_BEAT)
-        return tuple(stacked([x[i] for x in each], blank) for i, blank in enumerate(blanks))
+        apd, error, reason = (list(x) for x in zip(*each, strict=True))
+        return stacked(apd, np.nan), stacked(error, np.nan), stacked(reason, Reason.NO_BEAT)
 
     recorded = Recorded(
         noise=describe([s.prepared.spectrum for s in sweeps], [s.prepared.hum for s in sweeps], shape),
@@ -125,7 +125,7 @@ class _OneSweep:
         found = {n: np.where(valid, x, np.nan) for n, x in sweep.found.items()}
         self.errors = {n: np.where(valid, x, np.nan).astype(self.dtype) for n, x in sweep.error.items()}
         self.reasons = dict(sweep.why)
-        self.fields = {
+        self.fields: dict[str, Any] = {
             "t_upstroke": clock.start + found["t_upstroke"],
             "t_peak": clock.start + found["t_peak"],
             "sampled_dvdt_max": found["dvdt_max"].astype(self.dtype),
