@@ -70,7 +70,7 @@ def with_eads(true: Truth, rise: float, width: float = 25.0) -> Truth:
     """Every beat with a Gaussian bump late in repolarisation, of a size that makes V rise by `rise` mV."""
     V = true.V.copy()
     for upstroke, apd in zip(true.beats.t_upstroke, true.beats.apd90, strict=True):
-        begin = int((upstroke + 0.6 * apd) / FINE)
+        begin = int((upstroke + 0.75 * apd) / FINE)
         end = min(begin + int(4 * width / FINE), V.size)
         part = V[begin:end].copy()
         shape = np.exp(-((FINE * np.arange(part.size) / width - 2) ** 2))
