@@ -167,7 +167,7 @@ def highest(signal: Signal, y: np.ndarray, rise: float, top: int, end: int, flat
         low = max(first, centre - half)
         if half > 1:
             part = box(y[max(low - half, first) : min(centre + 2 * half + 1, end)], half)
-            centre = max(low - half, first) + int(part.argmax())
+            centre = max(low - half, first) + int(part.argmax()) if part.size else centre
         fit = local_fit(signal.x, centre, half, 2, first, end)
         if fit is None:
             continue

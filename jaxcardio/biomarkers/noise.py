@@ -19,7 +19,8 @@ STRETCHES = (12.5, 25.0, 50.0)
 LOWEST, LOUDER = 4, 2.5
 """Stretches are too long, and an upstroke is in too many of them, where at their `LOWEST` frequencies they show so much
 more than the law that shorter ones obey."""
-FEWEST = 32
+FEWEST, ENOUGH = 32, 8
+"""Samples of a stretch, and stretches; with less, the noise is taken to be white and read off third differences."""
 QUANTILE = 0.4
 SKIPPED = 3
 """The cubic takes the lowest frequencies of a stretch with it: so many are not looked at."""
@@ -135,7 +136,7 @@ class _Look(NamedTuple):
 
 def _look(x, dt, n, hum: Hum) -> _Look | None:
     stretches = _stretches(x, n)
-    if len(stretches) == 0:
+    if len(stretches) < ENOUGH:
         return None
     window = np.hanning(n + 2)[1:-1]
     power = np.abs(np.fft.rfft((stretches - _cubic(stretches)) * window)) ** 2 * (2 * dt / (window**2).sum())

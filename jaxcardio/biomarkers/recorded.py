@@ -323,6 +323,9 @@ class Sweep:
         if np.isnan(rise.position):
             return np.nan, np.nan, int(Reason.TOO_NOISY)
         share, size = level / 100, peak.value - rest.value
+        if not size > 0 or beat.top >= beat.end - 1:
+            gap = self._touched(self.gaps, beat.foot - 1, beat.end)
+            return np.nan, np.nan, int(Reason.GAP if gap else Reason.TOO_NOISY)
         potential = potential_at(level, rest.value, peak.value)
         fall = fall_through(self.signal, self.smooth, potential, NEAR * size, beat.top, beat.end)
         if np.isnan(fall.position):
