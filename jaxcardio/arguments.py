@@ -80,6 +80,14 @@ def is_known_real(x: Any) -> bool:
     return is_traced(x) or (not isinstance(x, bool) and is_real(x if hasattr(x, "dtype") else np.asarray(x)))
 
 
+def without_mask(x: Any) -> Any:
+    """A masked array with NaN where it is masked, never the number that lies below the mask; anything else as it is."""
+    if not isinstance(x, np.ma.MaskedArray):
+        return x
+    kept = x if x.dtype.kind == "f" else x.astype(np.float64)
+    return np.asarray(np.ma.filled(kept, np.nan))
+
+
 def _numbers(value: Any) -> np.ndarray:
     """As float64; numpy alone would take the text "5" for a number, and True."""
     array = np.asarray(value)

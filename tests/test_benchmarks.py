@@ -189,3 +189,19 @@ def test_first_results_are_measured(monkeypatch, tmp_path):
     (file,) = tmp_path.glob("first_result_jax_*.json")
     (row,) = json.loads(file.read_text())["rows"]
     assert 0 < row["cold_s"] < 10
+
+
+@pytest.mark.slow
+def test_noise(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    script = importlib.import_module("noise")
+
+    script.main(["--quick", "--models", "ten_tusscher", "--out", str(tmp_path)])
+
+    found = json.loads((tmp_path / "noise_quick.json").read_text())
+    assert {row["noise"] for row in found["rows"]} == set(script.KINDS)
+    total = found["summary"]
+    assert total["beats"] == total["beats_expected"]
+    assert total["within_3_percent"] >= 97  # of some 80 beats
+    assert total["false_eads"] == 0 and total["eads_found_percent"] >= 95
+    assert total["cycle_length_percent"] < script.BARS["cycle_length_percent"]

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
+import jaxcardio as jc
 from jaxcardio import biomarkers as bm
 
 pytestmark = pytest.mark.slow
@@ -181,3 +182,73 @@ def test_silent_cells_have_no_beats(recordings: Path):
     V = np.stack([V for _, V in silent])
     beats = bm.action_potentials_from(np.arange(SAMPLES) / 10, V, smoothing=SMOOTHING)
     assert not np.asarray(beats.captured).any()
+
+
+# ---- with no option given: noise, widths and thresholds come from the recording itself -------------------------------
+
+
+class Unaided(NamedTuple):
+    cell: Cell
+    beats: bm.ActionPotentials
+    apd90_their_level: float
+
+
+def apd_at_their_level(beats: bm.ActionPotentials, V: np.ndarray) -> float:
+    """Mean APD at the level of which `apd90_at_their_level` speaks, by our own measurement of that level, ms."""
+    at = [int(j) for j, seen in zip(beats.positions.upstroke, beats.captured, strict=True) if seen]
+    shares = []
+    for k, (j, following) in enumerate(pairwise(at)):
+        level = V[j:following].min() + 0.1 * np.ptp(V[j:following])
+        shares.append(100 * (beats.peak[k] - level) / beats.apa[k])
+    return mean(beats.apd(min(mean(shares), 99.5))) if shares else np.nan
+
+
+@pytest.fixture(scope="module")
+def unaided(recordings: Path) -> list[Unaided]:
+    cells = cells_of(recordings, "pre_drug_spont", "") + cells_of(recordings, "post_drug_spont", "_Drug")
+    found = []
+    for cell in cells:
+        beats = bm.action_potentials(jc.Trace.from_samples(np.arange(SAMPLES) / 10, cell.V))
+        found.append(Unaided(cell, beats, apd_at_their_level(beats, np.asarray(cell.V))))
+    return found
+
+
+def regular_unaided(unaided: list[Unaided]) -> list[Unaided]:
+    chosen = [
+        m
+        for m in unaided
+        if m.beats.valid.sum() >= 5 and m.cell.published["SD"] < IRREGULAR * m.cell.published["APD90"]
+    ]
+    assert len(chosen) >= 18
+    return chosen
+
+
+def test_without_options_cycle_length_and_apd90_are_the_study_s(unaided):
+    cl, cell = worst(regular_unaided(unaided), lambda m: abs(mean(m.beats.cycle_length) / m.cell.published["CL"] - 1))
+    assert cl < 0.02, f"{cell}: {cl:.1%}"
+    apd, cell = worst(regular_unaided(unaided), lambda m: abs(m.apd90_their_level / m.cell.published["APD90"] - 1))
+    assert apd < 0.04, f"{cell}: {apd:.1%}"
+
+
+def test_without_options_nothing_is_flagged_that_is_not_there(unaided):
+    for m in regular_unaided(unaided):
+        assert not m.beats.ead.any(), m.cell.name
+        whole = m.beats.valid
+        assert (m.beats.reason[whole] == bm.Reason.KNOWN).all(), m.cell.name
+        assert (m.beats.standard_error("apd90")[whole] < 0.1 * m.beats.apd90[whole]).all(), m.cell.name
+
+
+def test_without_options_silent_cells_have_no_beats_and_say_why(recordings: Path):
+    with h5py.File(recordings) as h:
+        silent = [
+            recorded[:]
+            for group in h.values()
+            for when, suffix in (("pre_drug_spont", ""), ("post_drug_spont", "_Drug"))
+            if isinstance(group, h5py.Group) and f"published_APD90{suffix}" not in group.attrs
+            if isinstance(recorded := group.get(when), h5py.Dataset) and recorded.shape == (SAMPLES,)
+            if np.ptp(recorded[:]) < 15
+        ]
+    assert len(silent) >= 10
+    beats = bm.action_potentials(jc.Trace.from_samples(np.arange(SAMPLES) / 10, np.stack(silent)))
+    assert not beats.captured.any()
+    assert (beats.reason == bm.Reason.NO_RISE).all()

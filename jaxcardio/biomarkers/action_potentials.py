@@ -8,16 +8,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from ..annotations import typed
 from ..arguments import check_number, check_whole, is_traced
 from .arguments import check_level, check_samples, check_threshold
 from .batched import apd_of_cells, of_cells
 from .detection import Positions
+from .noise import Noise
 from .on_host import apd_of_one_cell, of_one_cell
+from .reasons import reasons_of_flags
 from .sampling import locate_stimuli, namespace
 from .smoothing import smoothed
+from .uncertainty import MEASURED, Recorded, of_recording
 
 Numbers = Array | np.ndarray
 
@@ -33,7 +36,11 @@ class ActionPotentials(eqx.Module):
     `repolarised`: V came down to the APD90 level before the next upstroke and the end. `valid & ~repolarised` is a
     cell that failed to repolarise: stuck at its plateau, or oscillating there.
     `ead`: an early afterdepolarisation, see `action_potentials_from`.
-    `resolved`: `dvdt_max` is right to about 1 %: the model's own, or of samples that lie close enough for that.
+    `resolved`: `dvdt_max` is right to about 1 %: the model's own, or of samples that lie close enough for that (of a
+    noisy recording: to 5 %, one standard error).
+
+    Of a recording there are also its `noise`, a `standard_error` and a `reason_of` NaN for every number. `reason` says
+    of every trace why a beat lacks numbers.
     """
 
     t_upstroke: Float[Numbers, "... beats"]
@@ -54,6 +61,8 @@ class ActionPotentials(eqx.Module):
     trace: Any
     levels: tuple[float, ...] = eqx.field(static=True)
     paced: bool = eqx.field(static=True)
+    recording: Recorded | None = None
+    """Of a recording: its noise, and the errors and reasons that the methods below give."""
 
     @property
     def apa(self) -> Float[Numbers, "... beats"]:
@@ -95,6 +104,8 @@ class ActionPotentials(eqx.Module):
         level = check_level(level)
         if level in self.levels:
             return self.apds[..., self.levels.index(level)]
+        if self.recording is not None and self.samples is not None:
+            return self.recording.again(level)[0]
         if self.samples is None:
             raise ValueError(f"level = {level} %; measured: {self.levels} % (give levels=, or keep_samples=True)")
         ts, _, V = self.samples
@@ -102,12 +113,58 @@ class ActionPotentials(eqx.Module):
             return apd_of_one_cell(ts, V, self.positions, self.valid, level)
         return apd_of_cells(ts, V, self.positions, self.valid, level)
 
+    @property
+    def noise(self) -> Noise | None:
+        """The noise that was estimated from a recording; None of a simulated trace."""
+        return None if self.recording is None else self.recording.noise
+
+    def standard_error(self, quantity: str) -> Float[Numbers, "... beats"]:
+        """Standard error of a number of a recording, in its unit; NaN where the number is.
+
+        Args:
+            quantity: "t_upstroke", "rmp", "peak", "apa", "dvdt_max", "cycle_length", or "apd" and a level: "apd90".
+
+        Raises:
+            ValueError: of a simulated trace, or of what is not measured.
+        """
+        known, level = self._recorded("standard_error", quantity)
+        return known.errors[quantity] if level is None else known.again(level)[1]
+
+    def reason_of(self, quantity: str) -> Int[Numbers, "... beats"]:
+        """Why a number of a recording is NaN: a `Reason` code a beat, 0 where it is known. `quantity` as above."""
+        known, level = self._recorded("reason_of", quantity)
+        return known.reasons[quantity] if level is None else known.again(level)[2]
+
+    @property
+    def reason(self) -> Int[Numbers, "... beats"]:
+        """Why a beat has not all of its numbers: a `Reason` code a beat (`REASON_TEXTS` says them in words)."""
+        if self.recording is not None:
+            return self.recording.reasons["beat"]
+        return reasons_of_flags(self.captured, self.valid, self.repolarised, self.paced)
+
+    def _recorded(self, name: str, quantity: str) -> tuple[Recorded, float | None]:
+        """The recording, and the level where an APD is asked for that was not measured yet."""
+        if self.recording is None:
+            raise ValueError(f"{name}({quantity!r}): of a simulated trace; only what a recording shows is uncertain")
+        if quantity in self.recording.errors:
+            return self.recording, None
+        try:
+            if not quantity.startswith("apd"):
+                raise ValueError
+            return self.recording, check_level(float(quantity[3:]))
+        except ValueError:
+            allowed = f"{', '.join(MEASURED)}, or apd and a level in (0, 100), e.g. apd90"
+            raise ValueError(f"quantity = {quantity!r}; allowed: {allowed}") from None
+
 
 @typed
 def action_potentials(
     trace: Any, *, onsets: ArrayLike | Sequence[float] | None = None, **options: Any
 ) -> ActionPotentials:
     """The action potentials of `trace`.
+
+    A trace without a cell is a recording: its noise is estimated, and every number has a standard error (see the
+    package). Under `jit`, `vmap` and `grad`, and for dimensionless potentials, nothing is estimated.
 
     Args:
         trace: anything with `ts` (T,) in ms and `V` (T,) or (..., T) in mV. Where it has a `protocol` with onsets,
@@ -124,6 +181,8 @@ def action_potentials(
     options = {"keep_samples": True} | options
     if _potential_unit(trace) in ("1", "dimensionless"):
         options = {"min_amplitude": 0.2, "ead_rise": 0.02, "ead_after": 4.0} | options
+    elif getattr(trace, "cell", None) is None:
+        options = {"recorded": not is_traced(*jax.tree.leaves((trace.ts, trace.V, onsets, options)))} | options
     beats = action_potentials_from(trace.ts, trace.V, onsets=onsets, **options)
     knows_upstrokes = getattr(trace, "knows_upstrokes", lambda: False)
     return dataclasses.replace(beats, trace=trace) if knows_upstrokes() else beats
@@ -142,10 +201,11 @@ def action_potentials_from(
     smoothing: ArrayLike | None = None,
     min_amplitude: ArrayLike = 20.0,
     min_dvdt: ArrayLike = 0.0,
-    ead_rise: ArrayLike = 2.0,
+    ead_rise: ArrayLike | None = None,
     ead_after: ArrayLike = 50.0,
     patience: ArrayLike = 1000.0,
     keep_samples: bool = False,
+    recorded: bool = False,
 ) -> ActionPotentials:
     """The action potentials in potentials `V` (mV) at the ascending, not necessarily uniform, times `ts` (ms).
 
@@ -187,14 +247,17 @@ def action_potentials_from(
             10 kHz. It lowers a sharp peak and dvdt_max; 5 ms suits stem-cell-derived cells (5 to 25 V/s).
         min_amplitude: mV, see above.
         min_dvdt: mV/ms, see above.
-        ead_rise: mV, see above.
+        ead_rise: mV, see above. Default: 2; of a recording more where its noise rises so far by itself.
         ead_after: ms, see above.
         patience: ms. The last beat, if the trace ends before V repolarises, is a failure to repolarise when the trace
             goes on for this long after its upstroke, else it is merely cut short and not valid.
         keep_samples: keep ts and V in the result, for `apd` at any level.
+        recorded: V is a recording: its noise is estimated and everything follows it, see the package. Values must be
+            known, not traced.
 
     Returns:
-        `ActionPotentials` with fields (..., beats). A cell with a NaN in V has no beats; its neighbours are unaffected.
+        `ActionPotentials` with fields (..., beats). A cell with a NaN in V has no beats, unless it is a
+        recording; its neighbours are unaffected.
 
     Raises:
         ValueError: an argument out of its range, by name.
@@ -212,11 +275,24 @@ def action_potentials_from(
         if value is not None:
             check_whole(name, value, unit, least)
     threshold = check_threshold(threshold)
+    ead_given = ead_rise is not None
+    ead_rise = 2.0 if ead_rise is None else ead_rise
     stimuli = None if onsets is None or np.shape(onsets) == (0,) else locate_stimuli(ts, onsets)
     limits = {"min_amplitude": min_amplitude, "min_dvdt": min_dvdt, "ead_rise": ead_rise, "ead_after": ead_after}
     limits["patience"] = patience
 
     known = not is_traced(*jax.tree.leaves((ts, V, stimuli, threshold, smoothing, limits)))
+    paced = stimuli is not None
+    if recorded:
+        if not known:
+            raise ValueError("recorded = True: values are traced; allowed: known ones, outside of jit, vmap and grad")
+        limits, threshold = jax.tree.map(float, (limits, threshold))
+        onsets = np.asarray(onsets, np.float64) if paced else None
+        fields, beside, samples = of_recording(
+            ts, np.asarray(V), onsets, levels, threshold, limits, ead_given, max_beats, window, smoothing
+        )
+        kept = (ts, ts[1:] - ts[:-1], samples) if keep_samples else None
+        return ActionPotentials(**fields, samples=kept, trace=None, levels=levels, paced=paced, recording=beside)
     one_known = known and V.ndim == 1
     samples: Any = np.asarray(V) if one_known else jnp.asarray(V)
     if smoothing is not None:
@@ -230,7 +306,7 @@ def action_potentials_from(
         fields = jax.tree.map(lambda x: x.reshape(*V.shape[:-1], *x.shape[1:]), fields)
     fields |= _absolute(ts, fields["positions"], fields.pop("into"))
     kept = (ts, ts[1:] - ts[:-1], samples) if keep_samples else None
-    return ActionPotentials(**fields, samples=kept, trace=None, levels=levels, paced=stimuli is not None)
+    return ActionPotentials(**fields, samples=kept, trace=None, levels=levels, paced=paced)
 
 
 def _absolute(ts, positions, into):

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arguments import check, is_known_real, is_traced, refusal
+from ..arguments import check, is_known_real, is_traced, refusal, without_mask
 
 
 def check_samples(ts, V):
     """ts and V after checking them: ts in float64 on the host unless it is traced, V as floats, where it was."""
+    V = without_mask(V)
     if not isinstance(V, np.ndarray | jax.Array):
         V = jnp.asarray(V) if is_traced(*jax.tree.leaves(V)) else np.asarray(V)
     for name, unit, x in (("V", "mV", V), ("ts", "ms", ts)):

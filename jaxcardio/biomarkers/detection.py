@@ -44,7 +44,7 @@ class Rises(NamedTuple):
 
 def find_rises(V, even, threshold, min_amplitude) -> Rises:
     xp = namespace(V)
-    low, high = _levels(V, V[even], min_amplitude) if threshold is None else threshold
+    low, high = levels_of(V, V[even], min_amplitude) if threshold is None else threshold
     # 2 s + 1 at a sample above, 2 s below, nothing between: the parity of the running maximum says which came last.
     # It starts as -2, low: a trace may begin within a rise.
     mark = 2 * xp.arange(V.shape[0], dtype=np.int32)
@@ -54,7 +54,7 @@ def find_rises(V, even, threshold, min_amplitude) -> Rises:
     return Rises(xp.concatenate([xp.zeros(1, np.int32), begun]), (begins & (state[:-1] < 0)).any())
 
 
-def _levels(V, evenly, min_amplitude):
+def levels_of(V, evenly, min_amplitude):
     """The detector's two levels, mV; infinite where nothing rises far enough."""
     xp = namespace(V)
     rest, top = xp.sort(evenly)[round(REST_QUANTILE * REST_SAMPLES)], V.max()

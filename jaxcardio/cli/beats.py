@@ -15,6 +15,7 @@ from ..simulation.recordings import read_recording
 from ..simulation.trace import Trace
 from .common import checked_figure, checked_output, save_figure
 from .text import text_table
+from .uncertain import SHOWN, errors_of, noise_lines, reason_lines
 
 COLUMNS = {
     "t_upstroke": "ms",
@@ -78,20 +79,25 @@ def _columns(beats: ActionPotentials) -> tuple[np.ndarray, np.ndarray, dict[str,
 def beat_table(beats: ActionPotentials, time_unit: str = "ms") -> str:
     """The measured beats as text, one a line."""
     cell, beat, columns = _columns(beats)
+    remarks = "".join(f"\n{line}" for line in (*noise_lines(beats), *reason_lines(beats)))
     if len(beat) == 0:
-        return "no complete action potential"
+        return f"no complete action potential{remarks}"
     as_unit = (
         {"ms": time_unit, "mV": "mV", "mV/ms": "V/s"} if time_unit == "ms" else {"ms": time_unit, "mV/ms": "1/t.u."}
     )
     resolved = columns.pop("resolved")
+    errors = errors_of(beats, cell, beat)
     rows = [("cell", "beat", *columns), ("", "", *(as_unit.get(COLUMNS[k], "") for k in columns))]
     for k in range(min(len(beat), MOST_ROWS)):
         row = {n: ("yes" if x[k] else "no") if x.dtype == bool else _number(x[k]) for n, x in columns.items()}
         row["dvdt_max"] = row["dvdt_max"] if resolved[k] else f"~{row['dvdt_max']}"
+        for name in SHOWN if errors else ():
+            error = errors[f"{name}_se"][0][k]
+            row[name] += f" +- {error:.2g}" if np.isfinite(error) else ""
         rows.append((str(cell[k]), str(beat[k]), *row.values()))
     more = f"\n... and {len(beat) - MOST_ROWS} more beats" if len(beat) > MOST_ROWS else ""
     unsure = "" if resolved.all() else "\n~ the samples of this upstroke are too far apart to show dV/dt max to 1 %"
-    return text_table(rows, left=0) + more + unsure
+    return text_table(rows, left=0) + more + unsure + remarks
 
 
 def _number(x: float) -> str:
@@ -101,8 +107,11 @@ def _number(x: float) -> str:
 def write(out: Path, beats: ActionPotentials) -> None:
     """Every valid beat as CSV, or as HDF5 with units."""
     cell, beat, columns = _columns(beats)
+    errors = errors_of(beats, cell, beat)
+    columns |= {name: x for name, (x, _) in errors.items()}
+    units = COLUMNS | {name: unit for name, (_, unit) in errors.items()}
     if out.suffix == ".csv":
-        header = ["cell", "beat", *(k if u == "1" else f"{k}_{u.replace('/', '_per_')}" for k, u in COLUMNS.items())]
+        header = ["cell", "beat", *(k if u == "1" else f"{k}_{u.replace('/', '_per_')}" for k, u in units.items())]
         rows = (
             [cell[k], beat[k], *(int(x[k]) if x.dtype == bool else x[k] for x in columns.values())]
             for k in range(len(beat))
@@ -114,7 +123,7 @@ def write(out: Path, beats: ActionPotentials) -> None:
         f.attrs["format"] = "jaxcardio beats"
         put(f, "cell", cell, "index")
         put(f, "beat", beat, "index")
-        for name, unit in COLUMNS.items():
+        for name, unit in units.items():
             put(f, name, columns[name], unit)
 
     write_hdf5(out, write_tables)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..arguments import is_real, is_traced, refusal
+from ..arguments import is_real, is_traced, refusal, without_mask
 from ..cell import AbstractCell, driven_state, unknown_name
 from ..files.csv_writing import Quantity, write_columns
 from ..files.hdf5 import read_hdf5
@@ -206,7 +206,7 @@ class Trace(eqx.Module):
         A missing sample is NaN, or masked. ValueError: shapes, times that do not ascend, values that cannot be in ms
         and mV.
         """
-        V = np.ma.filled(V.astype(np.float64), np.nan) if isinstance(V, np.ma.MaskedArray) else V
+        ts, V = without_mask(ts), without_mask(V)
         for name, unit, x in (("ts", "ms", ts), ("V", "mV", V)):
             if not is_real(np.asarray(x)):
                 raise refusal(name, x, unit, "numbers")

@@ -27,9 +27,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--sampling-rate", type=plain, metavar="HZ", help="of a file without times, or with times that are rounded, Hz"
     )
+    parser.add_argument("--smoothing", type=ms, metavar="MS", help="moving average before, ms (default: by the noise)")
     parser.add_argument(
-        "--smoothing", type=ms, metavar="MS", help="moving average before, ms (5 suits noisy recordings)"
+        "--ead-rise", type=mV, metavar="MV", help="smallest rise that is an EAD, mV (default 2; more in noise)"
     )
-    parser.add_argument("--ead-rise", type=mV, metavar="MV", help="smallest rise that is an EAD, mV (default 2)")
     parser.add_argument("--min-amplitude", type=mV, metavar="MV", help="smallest action potential, mV (default 20)")
     output_arguments(parser, "FILE-beats.csv")
