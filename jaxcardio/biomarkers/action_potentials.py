@@ -264,11 +264,11 @@ def action_potentials_from(
     """
     ts, V = check_samples(ts, V)
     levels = tuple(sorted({*(check_level(x) for x in levels), 30.0, 90.0}))
-    if smoothing is not None:
-        check_number("smoothing", smoothing, "ms", "> 0", lambda x: x > 0)
+    for name, value, unit in (("smoothing", smoothing, "ms"), ("ead_rise", ead_rise, "mV")):
+        if value is not None:
+            check_number(name, value, unit, "> 0", lambda x: x > 0)
     check_number("min_amplitude", min_amplitude, "mV", "> 0", lambda x: x > 0)
     check_number("min_dvdt", min_dvdt, "mV/ms", "not NaN", lambda x: ~np.isnan(x))
-    check_number("ead_rise", ead_rise, "mV", "> 0", lambda x: x > 0)
     check_number("ead_after", ead_after, "ms", ">= 0", lambda x: x >= 0)
     check_number("patience", patience, "ms", ">= 0", lambda x: x >= 0)
     for name, value, unit, least in (("max_beats", max_beats, "beats", 1), ("window", window, "samples", 3)):
