@@ -83,6 +83,18 @@ def test_the_public_reports(script, truths):
         assert not found.ead.any()
 
 
+@pytest.mark.parametrize("rate", [1, 2, 10])
+def test_a_recording_may_begin_with_an_upstroke(script, truths, rate):
+    """Its lowest V is the first sample: fits about later ones were 6 mV above it, and APD90 50 ms short."""
+    true = script.truth_of(truths["skibsbye"].V[500:])
+    V = true.V[:: round(1 / (rate * script.FINE))]
+    for rms in (0.1, 0.5, 1.0):
+        found = recorded(np.arange(V.size) / rate, V + np.random.default_rng(rate).normal(0, rms, V.size))
+        for name in ("apd90", "rmp"):
+            wrong = getattr(found, name)[0] - getattr(true.beats, name)[0]
+            assert abs(wrong) <= 3 * found.standard_error(name)[0], (name, rms, wrong)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_eads_are_found_in_noise(script, truths, model):
     early = script.with_eads(truths[model], 5.0)

@@ -212,9 +212,11 @@ def lowest(signal: Signal, y: np.ndarray, first: int, end: int) -> Landmark:
         fit = local_fit(signal.x, centre, half, 2, first, end)
         if fit is None:
             continue
-        weights = fit.value_weights(0.0)
+        # Where V rises from the first sample on, as in a recording that begins with an upstroke, that is the lowest.
+        at = float(-half) if centre == first + half and fit.at(float(-half))[0] < fit.at(0.0)[0] else 0.0
+        weights = fit.value_weights(at)
         noise = variance(signal, weights.weights, float(region))
-        found.append((fit.at(0.0)[0], noise * _of_extreme(region, half), fit, weights))
+        found.append((fit.at(at)[0], noise * _of_extreme(region, half), fit, weights))
     if not found:
         return NOWHERE
     values = np.array([f[0] for f in found])
