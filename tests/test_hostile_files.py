@@ -415,6 +415,12 @@ def test_a_text_that_claims_gigabytes_is_refused_before_hdf5_makes_room(tmp_path
         file.text("a")
 
 
+def test_a_virtual_dataset_that_looks_like_a_long_text_is_named(good, tmp_path):
+    path = edited(good["trace"], tmp_path / "virtual.h5", lambda f: virtual(f, "t"))
+    with pytest.raises(ValueError, match=r"virtual\.h5: .*virtual dataset"):
+        jc.Trace.load(path)
+
+
 def test_attributes_that_were_edited_are_said_to_be(good, tmp_path):
     shutil.copyfile(good["trace"], tmp_path / "t.h5")
     with h5py.File(tmp_path / "t.h5", "r+") as file:

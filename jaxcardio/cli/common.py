@@ -1,8 +1,9 @@
 """What the verbs share: models and their usual runs, values from the command line, output files."""
 
 import argparse
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +41,15 @@ HIGHEST_VOLTS = 1.0
 """A command that stays within +- this, but for 0, is one in V."""
 
 
+@contextlib.contextmanager
+def argument(said: str) -> Iterator[None]:
+    """Says in a ValueError about a value which argument it came from."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{said}: {error}") from None
+
+
 def find_model(name: str) -> type[AbstractCell]:
     """A model by the name that the command line read."""
     return getattr(models, name)
@@ -73,11 +83,14 @@ def check_temperature(option: str, kelvin: float) -> None:
     check(option, kelvin, "K", f"{COLDEST:g} to {WARMEST:g} K", lambda x: COLDEST <= x <= WARMEST)
 
 
-def output_names(text: str) -> tuple[str, ...]:
-    """NAME,NAME,... of states and currents."""
+def output_names(text: str, cell: AbstractCell) -> tuple[str, ...]:
+    """NAME,NAME,... of states and currents of this cell."""
     names = tuple(name.strip() for name in text.split(","))
     if not all(names) or len(set(names)) < len(names):
         raise ValueError(f"--outputs = {text!r}; allowed: NAME,NAME,..., each once")
+    for name in names:
+        if name not in cell.units:
+            raise ValueError(f"--outputs: {unknown_name('state or current', name, cell.units, type(cell).__name__)}")
     return names
 
 
@@ -126,12 +139,11 @@ def _train(pulses: dict[str, Any]) -> PulseTrain:
 
 
 def _of_file(path: str) -> AbstractProtocol | None:
-    try:
-        return from_json(Path(path).read_text())
-    except OSError as error:
-        raise ValueError(f"--protocol = {path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise ValueError(f"--protocol = {path}: {error}") from None
+    with argument(f"--protocol = {path}"):
+        try:
+            return from_json(Path(path).read_text())
+        except OSError as error:
+            raise ValueError(error.strerror or error) from None
 
 
 def _in_millivolts(model: type[AbstractCell], protocol: Any, said: str) -> Any:
@@ -170,10 +182,8 @@ def _steps(text: str) -> Segments:
         voltages, durations = zip(*((float(mv), float(ms)) for mv, ms in pairs), strict=True)
     except ValueError:
         raise ValueError(f"--steps = {text!r}; allowed: MV:MS,MV:MS,..., e.g. -100:250,-40:250") from None
-    try:
+    with argument(f"--steps = {text!r}"):
         return VoltageSteps(list(voltages), list(durations))
-    except ValueError as error:
-        raise ValueError(f"--steps = {text!r}: {error}") from None
 
 
 def check_longest_step(given: argparse.Namespace, save_every: float) -> None:
