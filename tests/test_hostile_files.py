@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 import jaxcardio as jc
 from jaxcardio import hidden_state, json_text, twin
+from jaxcardio.__main__ import main
 from jaxcardio.cell import hold
 from jaxcardio.cli.population import FORMAT as SCREENING
 from jaxcardio.cli.population import FORMAT_VERSION as SCREENING_VERSION
@@ -666,6 +667,25 @@ def test_a_json_file_is_named(tmp_path):
         with pytest.raises(ValueError, match=rf"manifest = .*{name}: ") as caught:
             json_text.read_object(tmp_path / name, "manifest")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda p: p.mkdir(), "allowed: a file"),
+        (os.mkfifo, "allowed: a file"),
+        (lambda p: p.symlink_to("/dev/zero"), "allowed: a file"),
+        (lambda p: (p.touch(), os.truncate(p, 10**11)), "allowed: at most 33554432"),
+        (lambda p: p.write_bytes("{}".encode("utf-16")), "not text in UTF-8"),
+    ],
+)
+def test_whoever_reads_json_reads_no_more_than_json_may_have(make, said, tmp_path, capsys):
+    path = tmp_path / "manifest.json"
+    make(path)
+    for arguments in (["simulate", "kernik", "--protocol", str(path)], ["dataset", "info", str(tmp_path)]):
+        assert main(arguments) == 2
+        told = capsys.readouterr().err
+        assert str(path) in told and said in told and told.count("\n") == 1
 
 
 # --- memory and time -------------------------------------------------------------------------------------------------

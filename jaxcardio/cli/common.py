@@ -14,6 +14,7 @@ from .. import models
 from ..arguments import COLDEST, WARMEST, check
 from ..cell import AbstractCell, astype, unknown_name
 from ..files.writing import check_place, write_figure
+from ..json_text import read_file
 from ..progress import say
 from ..protocols import AbstractProtocol, Constant, PulseTrain, Sampled, Segments, VoltageSteps, from_json
 
@@ -139,11 +140,13 @@ def _train(pulses: dict[str, Any]) -> PulseTrain:
 
 
 def _of_file(path: str) -> AbstractProtocol | None:
-    with argument(f"--protocol = {path}"):
-        try:
-            return from_json(Path(path).read_text())
-        except OSError as error:
-            raise ValueError(error.strerror or error) from None
+    said = f"--protocol = {path}"
+    try:
+        text = read_file(path, said)
+    except OSError as error:
+        raise ValueError(f"{said}: {error.strerror or error}") from None
+    with argument(said):
+        return from_json(text)
 
 
 def _in_millivolts(model: type[AbstractCell], protocol: Any, said: str) -> Any:
