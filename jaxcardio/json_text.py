@@ -19,21 +19,27 @@ COMMA, BRACKET = 40, 72
 
 def parse(text: str | bytes, what: str) -> Any:
     """The value of a JSON text; `what` it is of is named in every ValueError, which is of one line."""
+    text = decoded(text, what) if isinstance(text, bytes) else text
     try:
-        text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         _check_size(text)
         found = json.loads(text, object_pairs_hook=_once_each)
     except RecursionError:
         raise ValueError(f"{what}: nested too deep; allowed: at most {DEEPEST} levels") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{what}: not JSON ({error})") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{what}: not text in UTF-8 ({error.reason} at byte {error.start})") from None
     except ValueError as error:  # a key twice; a whole number of thousands of digits
         raise ValueError(f"{what}: {error}") from None
     if text.count("[") + text.count("{") > DEEPEST and _deeper_than(found, DEEPEST):
         raise ValueError(f"{what}: nested too deep; allowed: at most {DEEPEST} levels")
     return found
+
+
+def decoded(text: bytes, what: str) -> str:
+    """The text of a file of JSON, in UTF-8, with a byte order mark or without."""
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{what}: not text in UTF-8 ({error.reason} at byte {error.start})") from None
 
 
 def parse_object(text: str | bytes, what: str) -> dict[str, Any]:

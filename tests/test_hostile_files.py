@@ -669,6 +669,13 @@ def test_a_json_file_is_named(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["pipe", "pipe.h5", "pipe.csv", "pipe.abf", "pipe.atf", "pipe.hea", "pipe.dat"])
+def test_no_recording_is_waited_for_at_a_pipe(name, tmp_path):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match=f"path = .*{name}: not a regular file"):
+        jc.read_recording(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [

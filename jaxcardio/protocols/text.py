@@ -25,8 +25,8 @@ def to_json(protocol: AbstractProtocol | None) -> str:
 
 
 @typed
-def from_json(text: str | bytes) -> AbstractProtocol | None:
-    """The protocol that `to_json` wrote (bytes: UTF-8); a ValueError of one line says what is wrong with the text."""
+def from_json(text: str) -> AbstractProtocol | None:
+    """The protocol that `to_json` wrote; a ValueError of one line says what is wrong with the text."""
     try:
         written = parse(text, "protocol")
         if written is not None and not isinstance(written, dict):
