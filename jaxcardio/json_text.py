@@ -19,21 +19,27 @@ COMMA, BRACKET = 40, 72
 
 def parse(text: str | bytes, what: str) -> Any:
     """The value of a JSON text; `what` it is of is named in every ValueError, which is of one line."""
+    text = decoded(text, what) if isinstance(text, bytes) else text
     try:
-        text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         _check_size(text)
         found = json.loads(text, object_pairs_hook=_once_each)
     except RecursionError:
         raise ValueError(f"{what}: nested too deep; allowed: at most {DEEPEST} levels") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{what}: not JSON ({error})") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{what}: not text in UTF-8 ({error.reason} at byte {error.start})") from None
     except ValueError as error:  # a key twice; a whole number of thousands of digits
         raise ValueError(f"{what}: {error}") from None
     if text.count("[") + text.count("{") > DEEPEST and _deeper_than(found, DEEPEST):
         raise ValueError(f"{what}: nested too deep; allowed: at most {DEEPEST} levels")
     return found
+
+
+def decoded(text: bytes, what: str) -> str:
+    """The text of a file of JSON, in UTF-8, with a byte order mark or without."""
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{what}: not text in UTF-8 ({error.reason} at byte {error.start})") from None
 
 
 def parse_object(text: str | bytes, what: str) -> dict[str, Any]:
@@ -47,16 +53,21 @@ def parse_object(text: str | bytes, what: str) -> dict[str, Any]:
 def read_object(path: str | os.PathLike, what: str) -> dict[str, Any]:
     """The JSON object of a file; what is wrong with it is a ValueError that names the path."""
     try:
-        about = os.stat(path)
-        if not stat.S_ISREG(about.st_mode):
-            raise ValueError(f"{what} = {path}: not a regular file")
-        if about.st_size > LARGEST_FILE:
-            raise ValueError(f"{what} = {path}: {about.st_size} bytes; allowed: at most {LARGEST_FILE}")
-        return parse_object(Path(path).read_bytes(), f"{what} = {path}")
+        return parse_object(read_file(path, f"{what} = {path}"), f"{what} = {path}")
     except FileNotFoundError:
         raise ValueError(f"{what} = {path}: no such file") from None
     except OSError as error:
         raise ValueError(f"{what} = {path}: cannot be read ({error.strerror})") from None
+
+
+def read_file(path: str | os.PathLike, what: str) -> bytes:
+    """The bytes of a file of JSON. OSError: it cannot be read; ValueError: it is no file, or too large, to be read."""
+    about = os.stat(path)
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError(f"{what}: is a folder, a device or a pipe; allowed: a file")
+    if about.st_size > LARGEST_FILE:
+        raise ValueError(f"{what}: {about.st_size} bytes; allowed: at most {LARGEST_FILE}")
+    return Path(path).read_bytes()
 
 
 def _check_size(text: str) -> None:

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 import jaxcardio as jc
 from jaxcardio import hidden_state, json_text, twin
+from jaxcardio.__main__ import main
 from jaxcardio.cell import hold
 from jaxcardio.cli.population import FORMAT as SCREENING
 from jaxcardio.cli.population import FORMAT_VERSION as SCREENING_VERSION
@@ -415,6 +416,12 @@ def test_a_text_that_claims_gigabytes_is_refused_before_hdf5_makes_room(tmp_path
         file.text("a")
 
 
+def test_a_virtual_dataset_that_looks_like_a_long_text_is_named(good, tmp_path):
+    path = edited(good["trace"], tmp_path / "virtual.h5", lambda f: virtual(f, "t"))
+    with pytest.raises(ValueError, match=r"virtual\.h5: .*virtual dataset"):
+        jc.Trace.load(path)
+
+
 def test_attributes_that_were_edited_are_said_to_be(good, tmp_path):
     shutil.copyfile(good["trace"], tmp_path / "t.h5")
     with h5py.File(tmp_path / "t.h5", "r+") as file:
@@ -660,6 +667,32 @@ def test_a_json_file_is_named(tmp_path):
         with pytest.raises(ValueError, match=rf"manifest = .*{name}: ") as caught:
             json_text.read_object(tmp_path / name, "manifest")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["pipe", "pipe.h5", "pipe.csv", "pipe.abf", "pipe.atf", "pipe.hea", "pipe.dat"])
+def test_no_recording_is_waited_for_at_a_pipe(name, tmp_path):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match=f"path = .*{name}: not a regular file"):
+        jc.read_recording(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda p: p.mkdir(), "allowed: a file"),
+        (os.mkfifo, "allowed: a file"),
+        (lambda p: p.symlink_to("/dev/zero"), "allowed: a file"),
+        (lambda p: (p.touch(), os.truncate(p, 10**11)), "allowed: at most 33554432"),
+        (lambda p: p.write_bytes("{}".encode("utf-16")), "not text in UTF-8"),
+    ],
+)
+def test_whoever_reads_json_reads_no_more_than_json_may_have(make, said, tmp_path, capsys):
+    path = tmp_path / "manifest.json"
+    make(path)
+    for arguments in (["simulate", "kernik", "--protocol", str(path)], ["dataset", "info", str(tmp_path)]):
+        assert main(arguments) == 2
+        told = capsys.readouterr().err
+        assert str(path) in told and said in told and told.count("\n") == 1
 
 
 # --- memory and time -------------------------------------------------------------------------------------------------

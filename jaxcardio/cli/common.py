@@ -1,8 +1,9 @@
 """What the verbs share: models and their usual runs, values from the command line, output files."""
 
 import argparse
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from .. import models
 from ..arguments import COLDEST, WARMEST, check
 from ..cell import AbstractCell, astype, unknown_name
 from ..files.writing import check_place, write_figure
+from ..json_text import decoded, read_file
 from ..progress import say
 from ..protocols import AbstractProtocol, Constant, PulseTrain, Sampled, Segments, VoltageSteps, from_json
 
@@ -38,6 +40,15 @@ USUAL = {
 
 HIGHEST_VOLTS = 1.0
 """A command that stays within +- this, but for 0, is one in V."""
+
+
+@contextlib.contextmanager
+def argument(said: str) -> Iterator[None]:
+    """Says in a ValueError about a value which argument it came from."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{said}: {error}") from None
 
 
 def find_model(name: str) -> type[AbstractCell]:
@@ -73,11 +84,14 @@ def check_temperature(option: str, kelvin: float) -> None:
     check(option, kelvin, "K", f"{COLDEST:g} to {WARMEST:g} K", lambda x: COLDEST <= x <= WARMEST)
 
 
-def output_names(text: str) -> tuple[str, ...]:
-    """NAME,NAME,... of states and currents."""
+def output_names(text: str, cell: AbstractCell) -> tuple[str, ...]:
+    """NAME,NAME,... of states and currents of this cell."""
     names = tuple(name.strip() for name in text.split(","))
     if not all(names) or len(set(names)) < len(names):
         raise ValueError(f"--outputs = {text!r}; allowed: NAME,NAME,..., each once")
+    for name in names:
+        if name not in cell.units:
+            raise ValueError(f"--outputs: {unknown_name('state or current', name, cell.units, type(cell).__name__)}")
     return names
 
 
@@ -126,12 +140,13 @@ def _train(pulses: dict[str, Any]) -> PulseTrain:
 
 
 def _of_file(path: str) -> AbstractProtocol | None:
+    said = f"--protocol = {path}"
     try:
-        return from_json(Path(path).read_text())
+        text = decoded(read_file(path, said), said)
     except OSError as error:
-        raise ValueError(f"--protocol = {path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise ValueError(f"--protocol = {path}: {error}") from None
+        raise ValueError(f"{said}: {error.strerror or error}") from None
+    with argument(said):
+        return from_json(text)
 
 
 def _in_millivolts(model: type[AbstractCell], protocol: Any, said: str) -> Any:
@@ -170,10 +185,8 @@ def _steps(text: str) -> Segments:
         voltages, durations = zip(*((float(mv), float(ms)) for mv, ms in pairs), strict=True)
     except ValueError:
         raise ValueError(f"--steps = {text!r}; allowed: MV:MS,MV:MS,..., e.g. -100:250,-40:250") from None
-    try:
+    with argument(f"--steps = {text!r}"):
         return VoltageSteps(list(voltages), list(durations))
-    except ValueError as error:
-        raise ValueError(f"--steps = {text!r}: {error}") from None
 
 
 def check_longest_step(given: argparse.Namespace, save_every: float) -> None:

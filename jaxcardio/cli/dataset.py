@@ -99,7 +99,7 @@ def _recipe(given: argparse.Namespace) -> Recipe:
         protocol=protocol,
         t1=length_of(model, protocol, given.t1),
         save_every=given.save_every,
-        outputs=output_names(given.outputs),
+        outputs=output_names(given.outputs, population["cell"]),
         dt=given.dt,
         dtype=given.dtype,
         rules=make_rules(given) if given.screen else None,

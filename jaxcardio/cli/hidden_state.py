@@ -25,7 +25,7 @@ from ..hidden_state import (
     simulated_observations,
 )
 from .arguments.hidden_state import SCENARIOS
-from .common import assignments, checked_figure, checked_output, find_model, save_figure
+from .common import argument, assignments, checked_figure, checked_output, find_model, save_figure
 from .text import text_table
 
 EXAMPLE = "jaxcardio example observations"
@@ -55,7 +55,8 @@ def _example(given: argparse.Namespace) -> int:
         check(f"--scale {name}", ratio, "", "a ratio >= 0, finite", lambda x: 0 <= x < np.inf)
     check("--noise", given.noise, "mV", "0 or more", lambda x: x >= 0)
     values = cell.parameters()
-    changed = cell.replace(**{n: x * values[n].value if n in values else x for n, x in ratios.items()})
+    with argument("--scale"):
+        changed = cell.replace(**{n: x * values[n].value if n in values else x for n, x in ratios.items()})
     noise = (given.noise, 1e-6 * given.noise)
     observed = {
         group: simulated_observations(one, dt=given.interval, noise=noise, seed=seed, name=group)

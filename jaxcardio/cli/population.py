@@ -54,7 +54,7 @@ def _simulate(given: argparse.Namespace) -> int:
         protocol,
         t1=t1,
         save_every=every,
-        outputs=output_names(given.outputs) if given.outputs else [cells.potential],
+        outputs=output_names(given.outputs, cells) if given.outputs else [cells.potential],
         chunk=given.chunk,
         progress=True,
         **usual_steps(protocol, t1, dt if given.dt is None else given.dt),

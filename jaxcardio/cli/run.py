@@ -16,6 +16,7 @@ from ..solvers import RushLarsen, RushLarsen2
 from .beats import beat_table
 from .common import (
     USUAL,
+    argument,
     assignments,
     checked_figure,
     checked_output,
@@ -50,7 +51,8 @@ def run(given: argparse.Namespace) -> int:
     if (given.drug is None) != (given.dose is None):
         raise ValueError(f"--drug = {given.drug} and --dose = {given.dose} nM: give both or neither")
     if given.drug is not None:
-        cell = pharmacology.block(cell, given.drug, given.dose)
+        with argument(f"--drug = {given.drug}, --dose = {given.dose} nM"):
+            cell = pharmacology.block(cell, given.drug, given.dose)
     protocol = make_protocol(model, given)
     t1 = usual.t1 if given.t1 is None else given.t1
     save_every = min(usual.save_every, t1 / 2) if given.save_every is None and t1 > 0 else given.save_every
@@ -88,7 +90,8 @@ def _steps(given, protocol, usual, t1) -> dict:
     if given.paced_grid:
         if given.dt is not None or given.rtol is not None:
             raise ValueError("--paced-grid, --dt and --rtol: give one of them")
-        return {"grid": paced_grid(protocol, t1)}  # pyright: ignore[reportArgumentType]
+        with argument("--paced-grid"):
+            return {"grid": paced_grid(protocol, t1)}  # pyright: ignore[reportArgumentType]
     if given.rtol is not None:
         return {"rtol": given.rtol} | ({} if given.dt is None else {"dt": given.dt})
     if given.dt is None and given.solver in ADAPTIVE:

@@ -27,7 +27,7 @@ from ..twin import (
     write_example,
 )
 from ..twin.beats import BEATS_EVERY
-from .common import check_temperature, checked_figure, checked_output, save_figure
+from .common import argument, check_temperature, checked_figure, checked_output, save_figure
 from .text import text_table
 
 SHOWN = {"apd90": "ms", "apd50": "ms", "cycle_length": "ms", "mdp": "mV", "peak": "mV", "dvdt_max": "V/s"}
@@ -86,8 +86,9 @@ def _check_numbers(given: argparse.Namespace) -> None:
     if given.temperature is not None:
         check_temperature("--temperature", given.temperature)
     check("--capacitance", given.capacitance, "pF", "> 0, finite", lambda x: 0 < x < np.inf)
-    for dose in given.doses:
-        pharmacology.block(models.KernikClancy2019(), given.drug, dose)
+    with argument(f"--drug = {given.drug}"):
+        for dose in given.doses:
+            pharmacology.block(models.KernikClancy2019(), given.drug, dose)
 
 
 def _check_recording(given: argparse.Namespace, known: dict) -> Recording | None:

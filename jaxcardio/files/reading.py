@@ -440,7 +440,10 @@ def _attribute(found: h5py.h5a.AttrID, budget: Budget | None) -> str | bool | in
     if kind.is_variable_str():
         claimed = 0 if budget is None else budget.longest_text
     if claimed > LONGEST_TEXT:
-        raise ValueError(f"a text of up to {claimed} bytes; allowed: {LONGEST_TEXT}")
+        raise ValueError(
+            f"a text of up to {claimed} bytes; allowed: {LONGEST_TEXT} (or the file has a virtual dataset, which looks "
+            "like one; allowed: data of this file itself)"
+        )
     value = np.empty(found.shape, found.dtype)
     found.read(value)
     raw: Any = value.item()

@@ -43,7 +43,9 @@ def read_samples(path: str | Path, options: Options) -> Samples:
 
 
 def is_hdf5(path: str | Path) -> bool:
-    """Whether the file begins as HDF5 does (it may do so at 0, 512, 1024, ... bytes)."""
+    """Whether the file begins as HDF5 does (it may do so at 0, 512, 1024, ... bytes). Opening a pipe would wait."""
+    if not os.path.isfile(path):
+        return False
     with contextlib.suppress(OSError), open(path, "rb") as file:
         place = 0
         while place < 1 << 16:
