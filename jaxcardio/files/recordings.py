@@ -18,6 +18,7 @@ from .columns import describe
 from .csv_tables import Layout, look_at, read_pieces
 from .reading import open_hdf5, reason_of
 from .signals import Options, Samples, Signal, Signals, check_options, to_samples
+from .units import find_unit
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 EXTRA = "pip install 'jaxcardio[recordings]'"
@@ -93,6 +94,12 @@ def _read_table(path: Path, options: Options) -> Signals:
     names = layout.names or [""] * count
     units: list[str | None] = [u or None for u in layout.units] if layout.units else [None] * count
     columns = [describe(n, u) for n, u in zip(names, units, strict=True)]
+    for k, column in enumerate(columns):
+        said = describe(names[k]).unit
+        if None not in (factors := [_factor(said), _factor(column.unit)]) and factors[0] != factors[1]:
+            raise ValueError(
+                f"path = {path}, column {k + 1}: {names[k]!r}, and {column.unit!r} in the row of units; allowed: one unit"
+            )
     shown = [n or f"column {k + 1}" for k, n in enumerate(names)]
     clocks = [k for k, c in enumerate(columns) if c.kind == "time"]
     guessed = not clocks and count > 1 and (columns[0].kind == "unknown" or not named)
@@ -121,13 +128,19 @@ def _read_table(path: Path, options: Options) -> Signals:
     return Signals(times, unit, None, signals, lambda k: f"row {lines(k)}", True, notes)
 
 
+def _factor(unit: str | None) -> float | None:
+    """What turns numbers in it into ours; None where it is none that is known."""
+    known = find_unit(unit) if unit else None
+    return None if known is None or np.isnan(known.factor) else known.factor
+
+
 def _rows(path: Path, layout: Layout, clock: int | None) -> tuple[np.ndarray, Callable[[int], int]]:
     """All rows, (rows, columns), and what gives the line of each; no more than it takes to see times that go back."""
     pieces, lines = [], []
     for values, its in read_pieces(path, layout):
         pieces.append(values)
         lines.append(its)
-        if clock is not None and not (np.diff(values[:, clock]) > 0).all():
+        if clock is not None and not (values[1:, clock] > values[:-1, clock]).all():
             break
     ends = np.cumsum([len(x) for x in pieces])
     table = np.empty((ends[-1], layout.width))

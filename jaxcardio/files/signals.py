@@ -115,7 +115,8 @@ def _choose(found: Signals, options: Options, where: str, notes: list[str]) -> t
         chosen = [k for k, c in enumerate(columns) if c.kind == "potential"]
         for kind in ("unknown", "command"):
             chosen = chosen or [k for k, c in enumerate(columns) if c.kind == kind]
-        left = [found.signals[k] for k in range(len(columns)) if k not in chosen]
+        taken = set(chosen)
+        left = [s for k, s in enumerate(found.signals) if k not in taken]
         if not chosen:
             raise ValueError(
                 f"{where}: no potential among {_listed(found.signals)}; allowed: one in {COMMON['potential']}"
@@ -210,7 +211,7 @@ def _times(found: Signals, V: np.ndarray, options: Options, where: str, notes: l
     if wrong.size:
         k = int(wrong[0])
         raise ValueError(f"{where}, {found.place(k)}: no time ({times[k]}); allowed: a finite time for every sample")
-    back = np.flatnonzero(np.diff(times) <= 0)
+    back = np.flatnonzero(times[1:] <= times[:-1])
     if back.size:
         k = int(back[0]) + 1
         rounded = " (are they rounded? then give sampling_rate, in Hz)" if times[k] == times[k - 1] else ""
