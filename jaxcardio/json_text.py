@@ -46,13 +46,18 @@ def parse_object(text: str | bytes, what: str) -> dict[str, Any]:
 
 def read_object(path: str | os.PathLike, what: str) -> dict[str, Any]:
     """The JSON object of a file; what is wrong with it is a ValueError that names the path."""
+    return parse_object(read_bytes(path, what), f"{what} = {path}")
+
+
+def read_bytes(path: str | os.PathLike, what: str, most: int = LARGEST_FILE) -> bytes:
+    """What is in a file that is to be JSON: of a regular file only, and of no more than `most` bytes."""
     try:
         about = os.stat(path)
         if not stat.S_ISREG(about.st_mode):
-            raise ValueError(f"{what} = {path}: not a regular file")
-        if about.st_size > LARGEST_FILE:
-            raise ValueError(f"{what} = {path}: {about.st_size} bytes; allowed: at most {LARGEST_FILE}")
-        return parse_object(Path(path).read_bytes(), f"{what} = {path}")
+            raise ValueError(f"{what} = {path}: is a folder, a device or a pipe; allowed: a file")
+        if about.st_size > most:
+            raise ValueError(f"{what} = {path}: {about.st_size} bytes; allowed: at most {most}")
+        return Path(path).read_bytes()
     except FileNotFoundError:
         raise ValueError(f"{what} = {path}: no such file") from None
     except OSError as error:

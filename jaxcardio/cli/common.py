@@ -13,6 +13,7 @@ from .. import models
 from ..arguments import COLDEST, WARMEST, check
 from ..cell import AbstractCell, astype, unknown_name
 from ..files.writing import check_place, write_figure
+from ..json_text import read_bytes
 from ..progress import say
 from ..protocols import AbstractProtocol, Constant, PulseTrain, Sampled, Segments, VoltageSteps, from_json
 
@@ -126,10 +127,11 @@ def _train(pulses: dict[str, Any]) -> PulseTrain:
 
 
 def _of_file(path: str) -> AbstractProtocol | None:
+    content = read_bytes(path, "--protocol")
     try:
-        return from_json(Path(path).read_text())
-    except OSError as error:
-        raise ValueError(f"--protocol = {path}: {error.strerror or error}") from None
+        return from_json(content.decode())
+    except UnicodeDecodeError:
+        raise ValueError(f"--protocol = {path}: not text in UTF-8; allowed: JSON") from None
     except ValueError as error:
         raise ValueError(f"--protocol = {path}: {error}") from None
 

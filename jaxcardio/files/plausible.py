@@ -21,7 +21,7 @@ FASTEST, SLOWEST = 10.0, 60_000.0
 SHORTEST, LONGEST = 2e-3, 50.0
 """Sampling intervals (ms) that a missing unit is inferred from."""
 LATEST = 1e15
-"""ms. Even microseconds since 1970, taken for ms, are not much more; beyond it there is no telling two samples apart."""
+"""ms. The milliseconds since 1970 are a thousandth of it; beyond it two samples cannot be told apart."""
 INTERVAL = 1e-3
 """Shortest sampling interval, ms."""
 BEAT = 20.0

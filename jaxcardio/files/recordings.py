@@ -97,9 +97,8 @@ def _read_table(path: Path, options: Options) -> Signals:
     for k, column in enumerate(columns):
         said = describe(names[k]).unit
         if None not in (factors := [_factor(said), _factor(column.unit)]) and factors[0] != factors[1]:
-            raise ValueError(
-                f"path = {path}, column {k + 1}: {names[k]!r}, and {column.unit!r} in the row of units; allowed: one unit"
-            )
+            both = f"{names[k]!r}, and {column.unit!r} in the row of units"
+            raise ValueError(f"path = {path}, column {k + 1}: {both}; allowed: one unit")
     shown = [n or f"column {k + 1}" for k, n in enumerate(names)]
     clocks = [k for k, c in enumerate(columns) if c.kind == "time"]
     guessed = not clocks and count > 1 and (columns[0].kind == "unknown" or not named)
