@@ -35,7 +35,7 @@ SHOWN = {"apd90": "ms", "apd50": "ms", "cycle_length": "ms", "mdp": "mV", "peak"
 
 
 def _is_table(path: Path) -> bool:
-    """Whether a file is what --protocol writes: other verbs read the file of that option, and it may be one of theirs."""
+    """Whether a file is what --protocol writes: other verbs read such a file, and it may be one of theirs."""
     try:
         protocols.from_operator_json(read_bytes(path, "--protocol").decode())
     except ValueError:

@@ -5,6 +5,7 @@ What a file is, its content tells, not its name.
 
 import contextlib
 import os
+import re
 import stat
 import struct
 import warnings
@@ -164,7 +165,7 @@ def _read_hdf5(path: Path, options: Options) -> Signals:
         if name not in place.datasets():
             raise ValueError(
                 f"neither a jaxcardio trace nor a recording (no dataset of numbers "
-                f"{options.group + '/' if options.group else ''}{name}; it has: {', '.join(place.datasets())})"
+                f"{options.group + '/' if options.group else ''}{name}; it has: {', '.join(place.names())})"
             )
         found = place.dataset(name)
         if len(found.shape) not in (1, 2):
@@ -185,10 +186,10 @@ def _read_hdf5(path: Path, options: Options) -> Signals:
 
 
 def _unit(element: Any) -> str | None:
-    for attribute in ("unit", "units"):
-        if element.has_attribute(attribute):
-            return element.text(attribute)
-    return None
+    said = [element.text(name) for name in ("unit", "units") if element.has_attribute(name)]
+    if len(set(said)) > 1:
+        raise ValueError(f"{element.name}: unit = {said[0]!r}, units = {said[1]!r}; allowed: one unit")
+    return said[0] if said else None
 
 
 def _read_abf(path: Path) -> Signals:
@@ -263,6 +264,14 @@ def _check_header(header: Path) -> None:
             f"path = {header}: {begins!r}, then {max(len(lines) - 1, 0)} lines; allowed: NAME SIGNALS RATE SAMPLES, "
             "then a line for each signal (a record of one segment)"
         )
+    rate = lines[0][2] if len(lines[0]) > 2 else "250"  # what the format says of a record without one
+    if not re.match(r"0*[1-9.]", rate) or not re.fullmatch(r"[\d.]+(e[+-]?\d+)?(/.*)?", rate):
+        raise ValueError(f"path = {header}: sampling rate {rate[:20]!r}; allowed: a number > 0, in Hz")
+    for line in lines[1:]:  # wfdb would take another gain for one that is not known
+        if len(line) < 3 or re.match(r"0*(\.0*)?([(/]|$)", line[2]):
+            raise ValueError(
+                f"path = {header}: {' '.join(line)[:60]!r} has no gain; allowed: GAIN/UNIT, of a calibrated signal"
+            )
 
 
 def _read_wfdb(header: Path) -> Signals:

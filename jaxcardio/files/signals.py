@@ -179,13 +179,13 @@ def _check_values(V: np.ndarray, chosen: list[Signal], found: Signals, where: st
     def name(k):
         return chosen[k].name or f"cell {k}" if len(chosen) == len(rows) else f"{chosen[0].name}, sweep {k}"
 
-    for k, row in enumerate(rows):
-        if np.isnan(row).all():
-            raise ValueError(f"{where}: {name(k)} has no numbers; allowed: some that are not missing")
-        infinite = np.flatnonzero(np.isinf(row))
-        if infinite.size:
-            at = found.place(int(infinite[0]))
-            raise ValueError(f"{where}, {at}: {name(k)} = {row[infinite[0]]}; allowed: finite, or missing")
+    empty = np.flatnonzero(np.isnan(rows).all(axis=1))
+    if empty.size:
+        raise ValueError(f"{where}: {name(int(empty[0]))} has no numbers; allowed: some that are not missing")
+    infinite = np.argwhere(np.isinf(rows))
+    if infinite.size:
+        k, i = map(int, infinite[0])
+        raise ValueError(f"{where}, {found.place(i)}: {name(k)} = {rows[k, i]}; allowed: finite, or missing")
     wrong = beyond(rows) if potential_problem(V) is None else None
     if wrong is not None:
         k, i = divmod(wrong, rows.shape[1])
