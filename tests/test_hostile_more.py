@@ -1,4 +1,4 @@
-"""What came of trying jaxcardio as a stranger would: some 190 files, texts and names, each read right or refused in one
+"""What came of trying jaxcardio as a stranger would: 240 files, texts and names, each read right or refused in one
 line that names it, and nothing lost. (`test_hostile_files` has what can be done to the files that jaxcardio writes.)"""
 
 import contextlib
@@ -72,17 +72,27 @@ SAME = {
     "ATF with other counts": 'ATF\t1.0\n7\t5\n"Comment="\n"Time (ms)"\t"Trace #1 (mV)"\n' + table(separator="\t"),
     "ATF with decimal commas": 'ATF\t1.0\n1\t2\n"Comment="\n"Time (ms)"\t"Trace #1 (mV)"\n'
     + table(separator="\t").replace(".", ","),
-}  # fmt: skip
+}
 FIRST_ROWS = ["=A2*2", "#DIV/0!", "#VALUE!", "1\u00b2", "0x1F", "1.5D+01", "TRUE", "\x1b[31m", "OVER", "1'000", "–80"]
 BAD_TABLES: dict[str, tuple[str | bytes, str]] = {
-    **{f"{x!r} in row {k + 2}": (with_row(k, f"{k / 2:g},{x}"), f"row {k + 2}, column 2") for x in FIRST_ROWS for k in (0, 2)},
+    **{
+        f"{x!r} in row {k + 2}": (with_row(k, f"{k / 2:g},{x}"), f"row {k + 2}, column 2")
+        for x in FIRST_ROWS
+        for k in (0, 2)
+    },
     "a comment in a row": (with_row(2, "1,-80,spike!"), "row 4: 3 values"),
     "a time in words": (with_row(2, "start,-80"), "row 4, column 1: 'start'"),
     "no number in the first row": (with_row(0, "x,1"), "row 2, column 1: 'x'"),
-    "hours": ("Time,Vm (mV)\n" + "".join(f"12:30:{5 + t / 1e3:07.4f},{v}\n" for t, v in zip(TS, V, strict=True)), "12:30:05"),
+    "hours": (
+        "Time,Vm (mV)\n" + "".join(f"12:30:{5 + t / 1e3:07.4f},{v}\n" for t, v in zip(TS, V, strict=True)),
+        "12:30:05",
+    ),
     "dates": ("Date,Time (s),Vm (mV)\n" + "".join(f"2026-01-05,{t},-80\n" for t in TS), "2026-01-05"),
     "thousands": (HEAD + "".join(f'"{t:,.1f}",-80\n' for t in TS), "row 2002, column 1: '1,000.0'"),
-    "German thousands": ("t_ms;V_mV\n" + "".join(f"{t:,.1f};-80,5\n".replace(",", "_", t >= 1000).replace(".", ",", 1).replace("_", ".") for t in TS), "1.000,0"),
+    "German thousands": (
+        "t_ms;V_mV\n" + "".join(f"{t:,.1f};-80.5\n".translate(str.maketrans(",.", ".,")) for t in TS),
+        "1.000,0",
+    ),
     "Swiss thousands": ("t_ms;V_mV\n" + "".join(f"{t:,.1f};-80.5\n".replace(",", "'") for t in TS), "1'000.0"),
     "formulas": (HEAD + "".join(f'="{x}",="-80"\n' for x in TS), '="0.0"'),
     "two files joined": (HEAD + PLAIN + HEAD + PLAIN, "row 5002, column 1: 't_ms'"),
@@ -91,7 +101,10 @@ BAD_TABLES: dict[str, tuple[str | bytes, str]] = {
     "means below": (HEAD + PLAIN + "Mean,-45\n", "row 5002, column 1: 'Mean'"),
     "Ctrl-Z": (HEAD + PLAIN + "\x1a", "row 5002"),
     "cut in a row": (HEAD + "\n".join(LINES)[:-9], "row 5001: 1 values"),
-    "V in the row of units": ("t_ms,V_mV\nms,V\n" + table(TS, V / 1e3), "column 2: 'V_mV', and 'V' in the row of units"),
+    "V in the row of units": (
+        "t_ms,V_mV\nms,V\n" + table(TS, V / 1e3),
+        "column 2: 'V_mV', and 'V' in the row of units",
+    ),
     "ms in the row of units": ("t_s,V_mV\nms,mV\n" + PLAIN, "column 1: 't_s', and 'ms'"),
     "different times": ("t_ms,t_ms,V_mV\n" + table(TS, TS + 1, V), "different times"),
     "1e300 ms": (HEAD + "0,1\n1e300,2\n2e300,3\n", "ts from 0 to 2e+300 ms; allowed: -1e+15"),
@@ -104,9 +117,12 @@ BAD_TABLES: dict[str, tuple[str | bytes, str]] = {
     "web page": ("<html>\n<td>1</td>\n</html>", "'<html>'"),
     "nothing but a mark": (b"\xef\xbb\xbf", "no row of numbers"),
     "a zip": (b"PK\x03\x04" + bytes(3000), "a byte 0"),
-    "columns without end": ("t_ms," + ",".join(f"V{i}_mV" for i in range(500_000)) + "\n", "row 1: a line of more than 4 MiB"),
+    "columns without end": (
+        "t_ms," + ",".join(f"V{i}_mV" for i in range(500_000)) + "\n",
+        "row 1: a line of more than 4 MiB",
+    ),
     "100,001 columns": ((",".join(["-80"] * 100_001) + "\n") * 3, "row 1: 100001 columns; allowed: <= 100000"),
-}  # fmt: skip
+}
 
 
 def read(tmp_path, content, name="x.csv", **options):
@@ -157,11 +173,20 @@ def test_hdf5_that_contradicts_itself_or_hides_its_data(tmp_path):
     refused(lambda: jc.read_recording(path), "it has: deep, t", str(path))
 
 
-@pytest.mark.parametrize(("old", "new", "said"), [
-    (" 2000", " x", "sampling rate 'x'"), (" 2000", " -5", "sampling rate '-5'"), (" 2000", " 0", "sampling rate '0'"),
-    (" 2000", " 2", "is the time in ms"), ("100(0)", "0(0)", "has no gain"), (" 100(0)/mV 16 0 0 0 0 Vm", "", "has no gain"),
-    ("/mV", "/V", "another unit"), ("w.dat", "../w.dat", "signal line"), (" 5000", " 9999", "Samples"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (" 2000", " x", "sampling rate 'x'"),
+        (" 2000", " -5", "sampling rate '-5'"),
+        (" 2000", " 0", "sampling rate '0'"),
+        (" 2000", " 2", "is the time in ms"),
+        ("100(0)", "0(0)", "has no gain"),
+        (" 100(0)/mV 16 0 0 0 0 Vm", "", "has no gain"),
+        ("/mV", "/V", "another unit"),
+        ("w.dat", "../w.dat", "signal line"),
+        (" 5000", " 9999", "Samples"),
+    ],
+)
 def test_a_wfdb_header_that_lies_is_refused(tmp_path, old, new, said):
     pytest.importorskip("wfdb")
     (tmp_path / "w.dat").write_bytes((V * 100).astype("<i2").tobytes())
@@ -180,17 +205,41 @@ CLAMP = to_operator_json(VoltageSteps([-80.0, 0.0], [10.0, 10.0]))
 BAD_PROTOCOLS = [
     (CLAMP, "without a type"),
     ("{}", "without a type"),
-    *((json.dumps(PULSES | {k: v}), k) for k, v in [
-        ("type", ["PulseTrain"]), ("type", "pulsetrain"), ("amplitude", True), ("amplitude", [-52]), ("amplitude", "-52"),
-        ("amplitude", {"type": "Constant", "level": 1}), ("amplitude", 10**400), ("period", "nan"), ("duration", 2000),
-        ("count", 0), ("count", "3"), ("count", None), ("kind", "VOLTAGE"), ("kind", ["current"]), ("k" * 10_000, 1),
-    ]),
-    *((json.dumps(STEPS | {k: v}), k) for k, v in [
-        ("durations", [1e308, 1e308]), ("durations", [10, -10]), ("durations", 10), ("begin", [[-80], [0, 1]]),
-        ("begin", ["-80", 0]), ("begin", [None, 0]), ("begin", [True, False]), ("end", [{}, 0]),
-    ]),
+    *(
+        (json.dumps(PULSES | {k: v}), k)
+        for k, v in [
+            ("type", ["PulseTrain"]),
+            ("type", "pulsetrain"),
+            ("amplitude", True),
+            ("amplitude", [-52]),
+            ("amplitude", "-52"),
+            ("amplitude", {"type": "Constant", "level": 1}),
+            ("amplitude", 10**400),
+            ("period", "nan"),
+            ("duration", 2000),
+            ("count", 0),
+            ("count", "3"),
+            ("count", None),
+            ("kind", "VOLTAGE"),
+            ("kind", ["current"]),
+            ("k" * 10_000, 1),
+        ]
+    ),
+    *(
+        (json.dumps(STEPS | {k: v}), k)
+        for k, v in [
+            ("durations", [1e308, 1e308]),
+            ("durations", [10, -10]),
+            ("durations", 10),
+            ("begin", [[-80], [0, 1]]),
+            ("begin", ["-80", 0]),
+            ("begin", [None, 0]),
+            ("begin", [True, False]),
+            ("end", [{}, 0]),
+        ]
+    ),
     *((text, "not JSON") for text in ("", " \n", "// hi\n{}", "{'type': 1}", json.dumps(PULSES) * 2, "\ufeff{}")),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "said"), BAD_PROTOCOLS)
@@ -234,16 +283,26 @@ def test_a_table_for_an_operator_says_one_thing(name):
 
 COMMAND, CURRENT = np.repeat([-80.0, 0.0, -80.0], 2000), 5 * np.sin(np.arange(6000) / 50)
 BAD_RECORDINGS = [
-    ({"iu": "pA per pF"}, "unit 'pA per pF'"), ({"iu": "pA (x1000)"}, "unit 'pA (x1000)'"), ({"iu": "pA/cm2"}, "pA/cm2"),
-    ({"cu": "mV (x10)"}, "unit 'mV (x10)'"), ({"cu": "mV *1e3"}, "unit 'mV *1e3'"), ({"iu": "PA"}, "unit 'PA'"),
-    ({"iu": ["pA/pF", "x"]}, "current@unit"), ({"iu": "pA", "capacitance_pF": 50e-12}, "current up to"),
-    ({"iu": "pA", "capacitance_pF": 5e7}, "current of at most"), ({"temperature_K": 37.0}, "temperature = 37.0 K"),
-    ({"temperature_K": "310"}, "temperature_K"), ({"sampling_rate_Hz": 10.0}, "dt = 100.0 ms"),
-    ({"sampling_rate_Hz": 1e9}, "ms long"), ({"sampling_rate_Hz": "10 kHz"}, "sampling_rate_Hz"),
-    ({"command": COMMAND / 1e3}, "is it in V?"), ({"command": COMMAND[:1], "current": CURRENT[:1]}, "command has 1 samples"),
-    ({"command": COMMAND[:0], "current": CURRENT[:0]}, "command has 0 samples"), ({"current": CURRENT[:-1]}, "one shape"),
+    ({"iu": "pA per pF"}, "unit 'pA per pF'"),
+    ({"iu": "pA (x1000)"}, "unit 'pA (x1000)'"),
+    ({"iu": "pA/cm2"}, "pA/cm2"),
+    ({"cu": "mV (x10)"}, "unit 'mV (x10)'"),
+    ({"cu": "mV *1e3"}, "unit 'mV *1e3'"),
+    ({"iu": "PA"}, "unit 'PA'"),
+    ({"iu": ["pA/pF", "x"]}, "current@unit"),
+    ({"iu": "pA", "capacitance_pF": 50e-12}, "current up to"),
+    ({"iu": "pA", "capacitance_pF": 5e7}, "current of at most"),
+    ({"temperature_K": 37.0}, "temperature = 37.0 K"),
+    ({"temperature_K": "310"}, "temperature_K"),
+    ({"sampling_rate_Hz": 10.0}, "dt = 100.0 ms"),
+    ({"sampling_rate_Hz": 1e9}, "ms long"),
+    ({"sampling_rate_Hz": "10 kHz"}, "sampling_rate_Hz"),
+    ({"command": COMMAND / 1e3}, "is it in V?"),
+    ({"command": COMMAND[:1], "current": CURRENT[:1]}, "command has 1 samples"),
+    ({"command": COMMAND[:0], "current": CURRENT[:0]}, "command has 0 samples"),
+    ({"current": CURRENT[:-1]}, "one shape"),
     ({"command": COMMAND[:2], "current": CURRENT[:2]}, "ms long"),
-]  # fmt: skip
+]
 
 
 def write_recording(path: Path, command=COMMAND, current=CURRENT, cu="mV", iu="pA/pF", **attributes) -> Path:
@@ -260,10 +319,16 @@ def test_a_recording_in_another_unit_is_refused(tmp_path, how, said):
     refused(lambda: twin.Recording.load(path), said, str(path))
 
 
-@pytest.mark.parametrize("how", [
-    {"iu": "pA / pF", "capacitance_pF": 50.0}, {"iu": " pA/pF "}, {"command": COMMAND.astype("f2")},
-    {"current": 50 * CURRENT, "iu": "pA", "capacitance_pF": 50.0}, {"current": CURRENT / 20, "iu": "nA", "capacitance_pF": 50.0},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"iu": "pA / pF", "capacitance_pF": 50.0},
+        {"iu": " pA/pF "},
+        {"command": COMMAND.astype("f2")},
+        {"current": 50 * CURRENT, "iu": "pA", "capacitance_pF": 50.0},
+        {"current": CURRENT / 20, "iu": "nA", "capacitance_pF": 50.0},
+    ],
+)
 def test_a_recording_is_the_same_in_any_spelling(tmp_path, how):
     found = twin.Recording.load(write_recording(tmp_path / "r.h5", **how))
     assert np.allclose(found.current, CURRENT)
@@ -274,14 +339,25 @@ CYCLE = np.arange(1600.0) % 800
 POTENTIAL = -80 + 110 * np.exp(-((CYCLE / 300) ** 4)) * (CYCLE > 12)
 CALCIUM = 1e-4 + 5e-4 * np.exp(-(((CYCLE - 50) / 100) ** 2))
 BAD_OBSERVATIONS = [
-    ({"V": CALCIUM, "Ca": POTENTIAL}, "Ca_i from -80"), ({"vu": "mM", "cu": "mV"}, "unit = 'mM'"),
-    ({"Ca": CALCIUM * 1e6, "cu": "uM"}, "Ca_i from 0.1"), ({"cu": "nM"}, "Ca_i of at most 6e-10 mM"),
-    ({"Ca": 0 * CALCIUM}, "Ca_i of at most 0 mM"), ({"V": POTENTIAL / 1e3}, "is V a potential"),
-    ({"length": 0.8}, "onset = 10.0 ms"), ({"length": 400.0}, "captured"), ({"length": 1600.0}, "two cycles"),
-    ({"length": 801.0}, "two cycles"), ({"dt": 0.5}, "two cycles"), ({"dt": 2.0}, "captured"), ({"onset": 300.0}, "fastest at 12 ms"),
-    ({"onset": 500.0}, "onset = 500.0 ms"), ({"V": np.roll(POTENTIAL, 400)}, "fastest at 412 ms"), ({"V": -POTENTIAL}, "fastest at"),
-    ({"V": np.where(np.arange(1600) < 800, POTENTIAL, -80)}, "captured"), ({"length": "800"}, "cycle_length_ms"),
-]  # fmt: skip
+    ({"V": CALCIUM, "Ca": POTENTIAL}, "Ca_i from -80"),
+    ({"vu": "mM", "cu": "mV"}, "unit = 'mM'"),
+    ({"Ca": CALCIUM * 1e6, "cu": "uM"}, "Ca_i from 0.1"),
+    ({"cu": "nM"}, "Ca_i of at most 6e-10 mM"),
+    ({"Ca": 0 * CALCIUM}, "Ca_i of at most 0 mM"),
+    ({"V": POTENTIAL / 1e3}, "is V a potential"),
+    ({"length": 0.8}, "onset = 10.0 ms"),
+    ({"length": 400.0}, "captured"),
+    ({"length": 1600.0}, "two cycles"),
+    ({"length": 801.0}, "two cycles"),
+    ({"dt": 0.5}, "two cycles"),
+    ({"dt": 2.0}, "captured"),
+    ({"onset": 300.0}, "fastest at 12 ms"),
+    ({"onset": 500.0}, "onset = 500.0 ms"),
+    ({"V": np.roll(POTENTIAL, 400)}, "fastest at 412 ms"),
+    ({"V": -POTENTIAL}, "fastest at"),
+    ({"V": np.where(np.arange(1600) < 800, POTENTIAL, -80)}, "captured"),
+    ({"length": "800"}, "cycle_length_ms"),
+]
 
 
 @pytest.mark.parametrize(("how", "said"), BAD_OBSERVATIONS)
@@ -349,11 +425,17 @@ FOREIGN = {
     "a shard in capitals": (lambda f: shard(f, 1).rename(f / "SHARD-00001.H5"), "shard-00001.h5: the file is missing"),
     "no manifest": (lambda f: (f / "manifest.json").unlink(), "no manifest.json"),
     "half a manifest": (lambda f: os.truncate(f / "manifest.json", 200), "manifest.json: not a manifest"),
-    "a manifest in UTF-16": (lambda f: (f / "manifest.json").write_text((f / "manifest.json").read_text(), "utf-16"), "UTF-8"),
+    "a manifest in UTF-16": (
+        lambda f: (f / "manifest.json").write_text((f / "manifest.json").read_text(), "utf-16"),
+        "UTF-8",
+    ),
     "a manifest of 10 GB": (lambda f: sparse(f / "manifest.json"), "10000000000 bytes; allowed"),
-    "a manifest without end": (lambda f: link_in_place(f / "manifest.json", "/dev/zero"), "is a folder, a device or a pipe"),
+    "a manifest without end": (
+        lambda f: link_in_place(f / "manifest.json", "/dev/zero"),
+        "is a folder, a device or a pipe",
+    ),
     "a link to nowhere": (lambda f: link_in_place(f / "manifest.json", "nowhere"), "manifest.json: no such file"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.filterwarnings("ignore:.*missing:UserWarning")
@@ -379,9 +461,14 @@ def test_a_dataset_is_the_same_through_links_and_among_other_files(made, tmp_pat
     assert problems(tmp_path / "near") == []
 
 
-@pytest.mark.parametrize(("folder", "said"), [
-    ("n" * 300, "File name too long"), ("/dev/null", "is a file; allowed: a folder"), ("/proc/none", "cannot be written"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("n" * 300, "File name too long"),
+        ("/dev/null", "is a file; allowed: a folder"),
+        ("/proc/none", "cannot be written"),
+    ],
+)
 def test_a_place_where_no_dataset_can_be_is_refused(folder, said):
     refused(lambda: make_dataset(folder, recipe(), shard=4), said, folder[:20])
     refused(lambda: Dataset(folder), folder[:20])
@@ -435,26 +522,70 @@ def place(tmp_path_factory):
 
 
 OUTS = [
-    "v.csv", "s.csv", "h.csv", "./v.csv", "d/../v.csv", "here/v.csv", "none/../v.csv", "d", "d.csv", "d/", "/dev/null",
-    "/dev/stdout", "/dev/full", "/proc/self/fd/1", "-", ".", "..", "/", " ", ".csv", "V.TXT", "null.csv", "out.csv", "a.csv",
-    "f.csv", "n" * 252 + ".csv", "/".join(["n" * 100] * 50) + ".csv", "a\0b.csv", "~/x.csv", "v.csv/x.csv", "none/x.csv",
+    "v.csv",
+    "s.csv",
+    "h.csv",
+    "./v.csv",
+    "d/../v.csv",
+    "here/v.csv",
+    "none/../v.csv",
+    "d",
+    "d.csv",
+    "d/",
+    "/dev/null",
+    "/dev/stdout",
+    "/dev/full",
+    "/proc/self/fd/1",
+    "-",
+    ".",
+    "..",
+    "/",
+    " ",
+    ".csv",
+    "V.TXT",
+    "null.csv",
+    "out.csv",
+    "a.csv",
+    "f.csv",
+    "n" * 252 + ".csv",
+    "/".join(["n" * 100] * 50) + ".csv",
+    "a\0b.csv",
+    "~/x.csv",
+    "v.csv/x.csv",
+    "none/x.csv",
     "/proc/x.csv",
-]  # fmt: skip
+]
 WORDS = [
     *(["biomarkers", "v.csv", "--no-plot", "--out", out] for out in OUTS),
-    *(["twin", "rec.h5", "--no-plot", *x] for x in (
-        ["--out", "rec.h5"], ["--out", "h.h5"], ["--check", "h.h5", "--out", "h.h5"], ["--network", "t.h5", "--out", "t.h5"],
-        ["--network", "h.h5", "--train"], ["--network", "rec.h5"], ["--network", "d"], ["--out", "/dev/null"],
-        ["--out", "x.csv"], ["--group", "zz"], ["--protocol", "mine.json"], ["--protocol", "v.csv"], ["--example", "v.csv"],
-    )),
+    *(
+        ["twin", "rec.h5", "--no-plot", *x]
+        for x in (
+            ["--out", "rec.h5"],
+            ["--out", "h.h5"],
+            ["--check", "h.h5", "--out", "h.h5"],
+            ["--network", "t.h5", "--out", "t.h5"],
+            ["--network", "h.h5", "--train"],
+            ["--network", "rec.h5"],
+            ["--network", "d"],
+            ["--out", "/dev/null"],
+            ["--out", "x.csv"],
+            ["--group", "zz"],
+            ["--protocol", "mine.json"],
+            ["--protocol", "v.csv"],
+            ["--example", "v.csv"],
+        )
+    ),
     ["twin", "v.csv"],
     ["twin", "--protocol", "mine.json"],
-    *(["simulate", "kernik", "--no-plot", "--clamp", x] for x in ("/dev/zero", "f.csv", "d", "none.json", "v.csv", "rec.h5")),
+    *(
+        ["simulate", "kernik", "--no-plot", "--clamp", x]
+        for x in ("/dev/zero", "f.csv", "d", "none.json", "v.csv", "rec.h5")
+    ),
     ["hidden-state", "example", "rec.h5"],
     ["population", "plot", "rec.h5"],
     ["population", "plot", "v.csv"],
     ["dataset", "info", "v.csv"],
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("words", WORDS, ids=lambda words: " ".join(words)[:60])
