@@ -80,8 +80,8 @@ def _check_same(found: Any, meant: Any, where: str) -> None:
         for k, (one, other) in enumerate(zip(found, meant, strict=True), 1):
             _check_same(one, other, f"{where}{k}: ")
     else:
-        both = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (found, meant))
-        if not (np.isclose(found, meant, rtol=1e-6, atol=1e-6) if both else found == meant):
+        numbers = [x for x in (found, meant) if isinstance(x, int | float) and not isinstance(x, bool)]
+        if not (np.isclose(*numbers, rtol=1e-6, atol=1e-6) if len(numbers) == 2 else found == meant):
             raise ValueError(f"{where}= {found!r:.40}; allowed: {meant!r:.40}, as follows from the rest of the table")
 
 
