@@ -30,8 +30,8 @@ SLOWEST = 2.0
 """Longest sampling interval, ms."""
 LEAST_CALCIUM = 1e-6
 """mM: Ca_i that is nowhere larger must be in another unit."""
-LATEST = 100.0
-"""An upstroke that comes longer after its stimulus (ms) is of another one, or the onset is."""
+EARLY, LATE = 10.0, 100.0
+"""An upstroke that comes longer before or after its stimulus (ms) is of another one, or the onset is."""
 LEAST = 50.0
 """A change of V by less than this (mV) is no action potential."""
 
@@ -83,10 +83,10 @@ class Sweep:
                     "allowed: an action potential in each (was this stimulus captured? is V a potential?)"
                 )
             fastest = self.dt * float(np.argmax(np.diff(self.cycle(self.V, self.cycles - 1 - cycle))))
-            if not self.onset - self.dt <= fastest <= self.onset + LATEST:
+            if not self.onset - self.dt - EARLY <= fastest <= self.onset + LATE:
                 raise ValueError(
-                    f"{self.name}: V rises fastest at {fastest:g} ms of cycle {self.cycles - cycle}; allowed: within "
-                    f"{LATEST:g} ms of the stimulus, whose onset = {self.onset:g} ms"
+                    f"{self.name}: V rises fastest at {fastest:g} ms of cycle {self.cycles - cycle}; allowed: from "
+                    f"{EARLY:g} ms before to {LATE:g} ms after the stimulus, whose onset = {self.onset:g} ms"
                 )
 
     @property
