@@ -91,6 +91,9 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
         if twice:
             raise ValueError(f"{name}: {twice[0]} is named twice; allowed: a list of different names")
     if not fitting:
+        shapes = [_axes(one) for one in several if _is_array(one)]
+        if shapes and shapes[0] is not None and _is_numbers(value) and np.ndim(value) > 0:
+            raise ValueError(f"{name}: expected shape {_shape(shapes[0])}, got {np.shape(value)}")
         raise refusal(name, value, UNITS.get(name, ""), " or ".join(dict.fromkeys(map(_said, several))))
 
 
@@ -215,6 +218,11 @@ def _said(annotation: Any) -> str:
         return plain[annotation]
     if _is_array(annotation):
         axes = _axes(annotation)
-        return "numbers" if axes is None else f"numbers of shape ({', '.join(axes)})"
+        return "numbers" if axes is None else f"numbers of shape {_shape(axes)}"
     name = getattr(annotation, "__name__", str(annotation))
     return SAID.get(name, f"{'an' if name[0] in 'AEIOU' else 'a'} {name}")
+
+
+def _shape(axes: list[str]) -> str:
+    """As Python writes a shape: `(samples,)`."""
+    return f"({axes[0]},)" if len(axes) == 1 else f"({', '.join(axes)})"

@@ -52,22 +52,22 @@ def parse_object(text: str | bytes, what: str) -> dict[str, Any]:
 
 def read_object(path: str | os.PathLike, what: str) -> dict[str, Any]:
     """The JSON object of a file; what is wrong with it is a ValueError that names the path."""
+    return parse_object(read_bytes(path, what), f"{what} = {path}")
+
+
+def read_bytes(path: str | os.PathLike, what: str) -> bytes:
+    """What is in a file that is to be JSON: of a regular file only, and of no more than `LARGEST_FILE` bytes."""
     try:
-        return parse_object(read_file(path, f"{what} = {path}"), f"{what} = {path}")
+        about = os.stat(path)
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError(f"{what} = {path}: is a folder, a device or a pipe; allowed: a file")
+        if about.st_size > LARGEST_FILE:
+            raise ValueError(f"{what} = {path}: {about.st_size} bytes; allowed: at most {LARGEST_FILE}")
+        return Path(path).read_bytes()
     except FileNotFoundError:
         raise ValueError(f"{what} = {path}: no such file") from None
     except OSError as error:
         raise ValueError(f"{what} = {path}: cannot be read ({error.strerror})") from None
-
-
-def read_file(path: str | os.PathLike, what: str) -> bytes:
-    """The bytes of a file of JSON. OSError: it cannot be read; ValueError: it is no file, or too large, to be read."""
-    about = os.stat(path)
-    if not stat.S_ISREG(about.st_mode):
-        raise ValueError(f"{what}: is a folder, a device or a pipe; allowed: a file")
-    if about.st_size > LARGEST_FILE:
-        raise ValueError(f"{what}: {about.st_size} bytes; allowed: at most {LARGEST_FILE}")
-    return Path(path).read_bytes()
 
 
 def _check_size(text: str) -> None:

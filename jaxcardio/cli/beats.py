@@ -96,7 +96,9 @@ def beat_table(beats: ActionPotentials, time_unit: str = "ms") -> str:
             row[name] += f" +- {error:.2g}" if np.isfinite(error) else ""
         rows.append((str(cell[k]), str(beat[k]), *row.values()))
     more = f"\n... and {len(beat) - MOST_ROWS} more beats" if len(beat) > MOST_ROWS else ""
-    shown = "too far apart or too noisy to show dV/dt max to 5 %" if errors else "too far apart to show dV/dt max to 1 %"
+    shown = (
+        "too far apart or too noisy to show dV/dt max to 5 %" if errors else "too far apart to show dV/dt max to 1 %"
+    )
     unsure = "" if resolved.all() else f"\n~ the samples of this upstroke are {shown}"
     return text_table(rows, left=0) + more + unsure + remarks
 

@@ -14,7 +14,7 @@ from .. import models
 from ..arguments import COLDEST, WARMEST, check
 from ..cell import AbstractCell, astype, unknown_name
 from ..files.writing import check_place, write_figure
-from ..json_text import decoded, read_file
+from ..json_text import decoded, read_bytes
 from ..progress import say
 from ..protocols import AbstractProtocol, Constant, PulseTrain, Sampled, Segments, VoltageSteps, from_json
 
@@ -141,10 +141,7 @@ def _train(pulses: dict[str, Any]) -> PulseTrain:
 
 def _of_file(path: str) -> AbstractProtocol | None:
     said = f"--protocol = {path}"
-    try:
-        text = decoded(read_file(path, said), said)
-    except OSError as error:
-        raise ValueError(f"{said}: {error.strerror or error}") from None
+    text = decoded(read_bytes(path, "--protocol"), said)
     with argument(said):
         return from_json(text)
 

@@ -171,7 +171,11 @@ def _figure(source: Path, given: argparse.Namespace) -> Any:
     if _format_of(source) == FORMAT:
         return plot.screening(read_hdf5(source, FORMAT, FORMAT_VERSION, _read_hdf5))
     fig, ax = plot.figure(size=(8, 4))
-    plot.population(Trace.load(source), ax, output=given.output)
+    trace = Trace.load(source)
+    try:
+        plot.population(trace, ax, output=given.output)
+    except ValueError as error:
+        raise ValueError(f"FILE = {source}: {error}") from None
     return fig
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from .. import models, pharmacology, plot
 from ..arguments import check, check_seed, check_whole
 from ..files.writing import write_text
+from ..json_text import decoded, read_bytes
 from ..progress import say
 from ..twin import (
     Experiment,
@@ -33,12 +34,23 @@ from .text import text_table
 SHOWN = {"apd90": "ms", "apd50": "ms", "cycle_length": "ms", "mdp": "mV", "peak": "mV", "dvdt_max": "V/s"}
 
 
+def _is_table(path: Path) -> bool:
+    """Whether a file is what --protocol writes: other verbs read such a file, and it may be one of theirs."""
+    try:
+        protocols.from_operator_json(decoded(read_bytes(path, "--protocol"), "--protocol"))
+    except ValueError:
+        return False
+    return True
+
+
 def run(given: argparse.Namespace) -> int:
     if given.example is not None:
         write_example(checked_output(given.example, (".h5", ".hdf5"), "--example"))
         print(f"wrote {given.example}")
     if given.protocol is not None:
         out = checked_output(given.protocol, (".json",), "--protocol")
+        if out.exists() and not _is_table(out):
+            raise ValueError(f"--protocol = {out}: is there, and is no clamp table; allowed: a new file")
         write_text(out, protocols.to_operator_json(protocols.designed()) + "\n")
         print(f"wrote {given.protocol}")
     if given.example is not None or given.protocol is not None:

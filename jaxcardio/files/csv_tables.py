@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .columns import describe
 from .units import find_unit
 
 HEAD = 4 << 20
@@ -25,6 +26,7 @@ LOOKED_AT = 300
 PIECE = 8 << 20
 """Characters parsed at a time."""
 LONGEST_LINE = 16 << 20
+MOST_COLUMNS = 100_000
 LARGEST_FILE = 2 << 30
 """Bytes; the numbers of a table take up to four times as many."""
 MISSING = {"", "nan", "na", "n/a", "#n/a", "null", "none", "-", "--", "?"}
@@ -74,7 +76,14 @@ def look_at(path: str | Path) -> Layout:
         head = file.read(HEAD)
     encoding = encoding_of(path, head)
     lines = _first_lines(head, encoding, whole=len(head) == size)
+    if not lines:
+        raise ValueError(f"path = {path}, row 1: a line of more than {HEAD >> 20} MiB; allowed: one row a sample")
     dialect, first = _dialect(path, lines)
+    if dialect.width > MOST_COLUMNS:
+        raise ValueError(
+            f"path = {path}, row {first + 1}: {dialect.width} columns; allowed: <= {MOST_COLUMNS}, and one row a sample"
+        )
+    first = _above_bad_rows(lines, dialect, first)
     names, units, width = _header(lines, dialect, first)
     return Layout(names, units, width, dialect._replace(width=width), encoding, first)
 
@@ -86,6 +95,7 @@ def read_pieces(path: str | Path, layout: Layout) -> Iterator[Piece]:
         for _ in range(layout.first):
             file.readline(LONGEST_LINE)
         for start, text in _pieces(path, file, layout.first + 1):
+            text = _tidy(text)
             values, lines, dialect = _parse(path, text, start, dialect, named=layout.names is not None)
             yield Piece(values, lines)
 
@@ -119,7 +129,7 @@ def encoding_of(path: str | Path, head: bytes) -> str:
 def _first_lines(head: bytes, encoding: str, whole: bool) -> list[str]:
     """The first lines, without one that may be cut, and without more than a megabyte of them."""
     text = io.StringIO(head.decode(encoding, errors="replace"), newline=None).read()
-    lines = text.split("\n")
+    lines = _tidy(text).split("\n")
     lines = lines if whole else lines[:-1]
     length, kept = 0, []
     for line in lines[:LOOKED_AT]:
@@ -128,6 +138,11 @@ def _first_lines(head: bytes, encoding: str, whole: bool) -> list[str]:
         if length > HEAD / 4 and len(kept) > 8:
             break
     return kept
+
+
+def _tidy(text: str) -> str:
+    """Text with a plain minus, and without byte-order marks: files that were joined have them in the middle."""
+    return text.replace("\u2212", "-").replace("\ufeff", "")
 
 
 def split(line: str, separator: str) -> list[str]:
@@ -190,6 +205,26 @@ def _first(widths: list[int], lines: list[str]) -> int:
         if run[0] and min(run) > 0 and (run[0] == run[1] == run[2] or max(run) > 2):
             return k
     return next(k for k, w in enumerate(widths) if w)
+
+
+def _above_bad_rows(lines: list[str], dialect: _Dialect, first: int) -> int:
+    """The first row, where some of the first ones are bad: a line as wide as the rows that begins with a number is no
+    header, nor is one with a number below a header. What is wrong with it is said where it is read."""
+    separator, decimal, width = dialect
+    rows, starts = [], [first]
+    for k in range(first - 1, -1, -1):
+        if not lines[k].strip() or lines[k].lstrip().startswith(COMMENTS):
+            continue
+        cells = split(lines[k], separator)
+        kinds = {describe(x).kind for x in cells}
+        if not any(_is_number(x, decimal) for x in cells) or "time" in kinds:
+            if len(cells) == width and kinds & {"time", "potential"}:
+                starts += rows
+            break
+        rows.append(k)
+        if len(cells) == width and _is_number(cells[0], decimal):
+            starts.append(k)
+    return min(starts)
 
 
 def _is_one_column(lines: list[str], widths: list[int], first: int) -> bool:
@@ -257,8 +292,9 @@ def _is_names(cells: list[str]) -> bool:
 
 
 def _shown(lines: list[str]) -> str:
-    first = next((x for x in lines if x.strip()), "")
-    return f"header {first[:60]!r}, and no row of numbers in the first {LOOKED_AT} lines"
+    first, second = [*(x for x in lines if x.strip()), "", ""][:2]
+    then = f" (the next is {second[:60]!r})" if second else ""
+    return f"header {first[:60]!r}, and no row of numbers in the first {LOOKED_AT} lines{then}"
 
 
 def _pieces(path: str | Path, file: io.TextIOBase, number: int) -> Iterator[tuple[int, str]]:

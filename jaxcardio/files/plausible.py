@@ -20,6 +20,8 @@ FASTEST, SLOWEST = 10.0, 60_000.0
 """Cycle lengths, ms."""
 SHORTEST, LONGEST = 2e-3, 50.0
 """Sampling intervals (ms) that a missing unit is inferred from."""
+LATEST = 1e15
+"""ms. The milliseconds since 1970 are a thousandth of it; beyond it two samples cannot be told apart."""
 INTERVAL = 1e-3
 """Shortest sampling interval, ms."""
 BEAT = 20.0
@@ -109,6 +111,8 @@ def time_problem(ts: np.ndarray, V: np.ndarray) -> str | None:
     """Why these cannot be times in ms of potentials in mV, (T,) or (n, T), or None."""
     if ts.size < 2:
         return None
+    if max(-ts[0], ts[-1]) > LATEST:
+        return f"ts from {ts[0]:.4g} to {ts[-1]:.4g} ms; allowed: -{LATEST:g} to {LATEST:g} ms (is it in another unit?)"
     interval = float(np.median(np.diff(ts[:MANY])))
     if interval < (1 - 1e-6) * INTERVAL:
         return f"ts = one sample every {interval:.4g} ms; allowed: >= {INTERVAL:g} ms (is the time in s?)"

@@ -5,6 +5,7 @@ What a file is, its content tells, not its name.
 
 import contextlib
 import os
+import re
 import stat
 import struct
 import warnings
@@ -18,6 +19,7 @@ from .columns import describe
 from .csv_tables import Layout, look_at, read_pieces
 from .reading import open_hdf5, reason_of
 from .signals import Options, Samples, Signal, Signals, check_options, to_samples
+from .units import find_unit
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 EXTRA = "pip install 'jaxcardio[recordings]'"
@@ -95,6 +97,11 @@ def _read_table(path: Path, options: Options) -> Signals:
     names = layout.names or [""] * count
     units: list[str | None] = [u or None for u in layout.units] if layout.units else [None] * count
     columns = [describe(n, u) for n, u in zip(names, units, strict=True)]
+    for k, column in enumerate(columns):
+        said = describe(names[k]).unit
+        if None not in (factors := [_factor(said), _factor(column.unit)]) and factors[0] != factors[1]:
+            both = f"{names[k]!r}, and {column.unit!r} in the row of units"
+            raise ValueError(f"path = {path}, column {k + 1}: {both}; allowed: one unit")
     shown = [n or f"column {k + 1}" for k, n in enumerate(names)]
     clocks = [k for k, c in enumerate(columns) if c.kind == "time"]
     guessed = not clocks and count > 1 and (columns[0].kind == "unknown" or not named)
@@ -123,13 +130,19 @@ def _read_table(path: Path, options: Options) -> Signals:
     return Signals(times, unit, None, signals, lambda k: f"row {lines(k)}", True, notes)
 
 
+def _factor(unit: str | None) -> float | None:
+    """What turns numbers in it into ours; None where it is none that is known."""
+    known = find_unit(unit) if unit else None
+    return None if known is None or np.isnan(known.factor) else known.factor
+
+
 def _rows(path: Path, layout: Layout, clock: int | None) -> tuple[np.ndarray, Callable[[int], int]]:
     """All rows, (rows, columns), and what gives the line of each; no more than it takes to see times that go back."""
     pieces, lines = [], []
     for values, its in read_pieces(path, layout):
         pieces.append(values)
         lines.append(its)
-        if clock is not None and not (np.diff(values[:, clock]) > 0).all():
+        if clock is not None and not (values[1:, clock] > values[:-1, clock]).all():
             break
     ends = np.cumsum([len(x) for x in pieces])
     table = np.empty((ends[-1], layout.width))
@@ -154,7 +167,7 @@ def _read_hdf5(path: Path, options: Options) -> Signals:
         if name not in place.datasets():
             raise ValueError(
                 f"neither a jaxcardio trace nor a recording (no dataset of numbers "
-                f"{options.group + '/' if options.group else ''}{name}; it has: {', '.join(place.datasets())})"
+                f"{options.group + '/' if options.group else ''}{name}; it has: {', '.join(place.names())})"
             )
         found = place.dataset(name)
         if len(found.shape) not in (1, 2):
@@ -175,10 +188,10 @@ def _read_hdf5(path: Path, options: Options) -> Signals:
 
 
 def _unit(element: Any) -> str | None:
-    for attribute in ("unit", "units"):
-        if element.has_attribute(attribute):
-            return element.text(attribute)
-    return None
+    said = [element.text(name) for name in ("unit", "units") if element.has_attribute(name)]
+    if len(set(said)) > 1:
+        raise ValueError(f"{element.name}: unit = {said[0]!r}, units = {said[1]!r}; allowed: one unit")
+    return said[0] if said else None
 
 
 def _read_abf(path: Path) -> Signals:
@@ -253,6 +266,14 @@ def _check_header(header: Path) -> None:
             f"path = {header}: {begins!r}, then {max(len(lines) - 1, 0)} lines; allowed: NAME SIGNALS RATE SAMPLES, "
             "then a line for each signal (a record of one segment)"
         )
+    rate = lines[0][2] if len(lines[0]) > 2 else "250"  # what the format says of a record without one
+    if not re.match(r"0*[1-9.]", rate) or not re.fullmatch(r"[\d.]+(e[+-]?\d+)?(/.*)?", rate):
+        raise ValueError(f"path = {header}: sampling rate {rate[:20]!r}; allowed: a number > 0, in Hz")
+    for line in lines[1:]:  # wfdb would take another gain for one that is not known
+        if len(line) < 3 or re.match(r"0*(\.0*)?([(/]|$)", line[2]):
+            raise ValueError(
+                f"path = {header}: {' '.join(line)[:60]!r} has no gain; allowed: GAIN/UNIT, of a calibrated signal"
+            )
 
 
 def _read_wfdb(header: Path) -> Signals:

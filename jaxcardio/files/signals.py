@@ -115,7 +115,8 @@ def _choose(found: Signals, options: Options, where: str, notes: list[str]) -> t
         chosen = [k for k, c in enumerate(columns) if c.kind == "potential"]
         for kind in ("unknown", "command"):
             chosen = chosen or [k for k, c in enumerate(columns) if c.kind == kind]
-        left = [found.signals[k] for k in range(len(columns)) if k not in chosen]
+        taken = set(chosen)
+        left = [s for k, s in enumerate(found.signals) if k not in taken]
         if not chosen:
             raise ValueError(
                 f"{where}: no potential among {_listed(found.signals)}; allowed: one in {COMMON['potential']}"
@@ -178,13 +179,13 @@ def _check_values(V: np.ndarray, chosen: list[Signal], found: Signals, where: st
     def name(k):
         return chosen[k].name or f"cell {k}" if len(chosen) == len(rows) else f"{chosen[0].name}, sweep {k}"
 
-    for k, row in enumerate(rows):
-        if np.isnan(row).all():
-            raise ValueError(f"{where}: {name(k)} has no numbers; allowed: some that are not missing")
-        infinite = np.flatnonzero(np.isinf(row))
-        if infinite.size:
-            at = found.place(int(infinite[0]))
-            raise ValueError(f"{where}, {at}: {name(k)} = {row[infinite[0]]}; allowed: finite, or missing")
+    empty = np.flatnonzero(np.isnan(rows).all(axis=1))
+    if empty.size:
+        raise ValueError(f"{where}: {name(int(empty[0]))} has no numbers; allowed: some that are not missing")
+    infinite = np.argwhere(np.isinf(rows))
+    if infinite.size:
+        k, i = map(int, infinite[0])
+        raise ValueError(f"{where}, {found.place(i)}: {name(k)} = {rows[k, i]}; allowed: finite, or missing")
     wrong = beyond(rows) if potential_problem(V) is None else None
     if wrong is not None:
         k, i = divmod(wrong, rows.shape[1])
@@ -210,7 +211,7 @@ def _times(found: Signals, V: np.ndarray, options: Options, where: str, notes: l
     if wrong.size:
         k = int(wrong[0])
         raise ValueError(f"{where}, {found.place(k)}: no time ({times[k]}); allowed: a finite time for every sample")
-    back = np.flatnonzero(np.diff(times) <= 0)
+    back = np.flatnonzero(times[1:] <= times[:-1])
     if back.size:
         k = int(back[0]) + 1
         rounded = " (are they rounded? then give sampling_rate, in Hz)" if times[k] == times[k - 1] else ""

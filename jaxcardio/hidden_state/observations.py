@@ -29,6 +29,10 @@ RANGES = {"V": (-150.0, 100.0, "mV"), "Ca_i": (0.0, 0.1, "mM")}
 """Outside of these a trace must be in another unit."""
 SLOWEST = 2.0
 """Longest sampling interval, ms."""
+LEAST_CALCIUM = 1e-6
+"""mM: Ca_i that is nowhere larger must be in another unit."""
+EARLY, LATE = 10.0, 100.0
+"""An upstroke that comes longer before or after its stimulus (ms) is of another one, or the onset is."""
 LEAST = 50.0
 """A change of V by less than this (mV) is no action potential."""
 
@@ -63,6 +67,11 @@ class Sweep:
             raise ValueError(f"{self.name}: cycle_length = {self.cycle_length} ms; allowed: a multiple of {self.dt} ms")
         for key, (low, high, unit) in RANGES.items():
             object.__setattr__(self, key, _checked(self.name, key, getattr(self, key), self.dt, low, high, unit))
+        if self.Ca_i.max() < LEAST_CALCIUM:
+            raise ValueError(
+                f"{self.name}: Ca_i of at most {self.Ca_i.max():.4g} mM; allowed: {LEAST_CALCIUM:g} mM or more at its "
+                "largest (is its unit the one stated?)"
+            )
         if len(self.V) != len(self.Ca_i):
             raise ValueError(f"{self.name}: V has {len(self.V)} samples, Ca_i {len(self.Ca_i)}; allowed: as many")
         if self.cycles < 2:
@@ -73,6 +82,12 @@ class Sweep:
                 raise ValueError(
                     f"{self.name}: V changes by {rise:.3g} mV in cycle {self.cycles - cycle} of {self.cycles}; "
                     "allowed: an action potential in each (was this stimulus captured? is V a potential?)"
+                )
+            fastest = self.dt * float(np.argmax(np.diff(self.cycle(self.V, self.cycles - 1 - cycle))))
+            if not self.onset - self.dt - EARLY <= fastest <= self.onset + LATE:
+                raise ValueError(
+                    f"{self.name}: V rises fastest at {fastest:g} ms of cycle {self.cycles - cycle}; allowed: from "
+                    f"{EARLY:g} ms before to {LATE:g} ms after the stimulus, whose onset = {self.onset:g} ms"
                 )
 
     @property

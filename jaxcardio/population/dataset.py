@@ -77,9 +77,9 @@ def make_dataset(
     check_whole("shard", shard, "cells")
     count_shards(recipe.n, shard)
     recipe._check_precision()
-    if (folder / MANIFEST).exists():  # not worth waiting for, if it is another dataset
+    if os.path.exists(folder / MANIFEST):  # not worth waiting for, if it is another dataset
         _check_same(folder, read_manifest(folder), recipe, shard)
-    is_new = not folder.exists()
+    is_new = not os.path.lexists(folder)
     alone = jax.process_count() == 1
     with locked(folder) if alone else contextlib.nullcontext():
         begun = _begin(folder, recipe, shard, alone)

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..json_text import parse, read_file
+from ..json_text import parse, read_bytes
 from .recipe import Recipe, digest_of, text_digest_of
 from .shards import FORMAT, FORMAT_VERSION, Expected, ForeignSchema, ShardError, write_json
 
@@ -73,18 +74,12 @@ def count_shards(n: int, shard: int, where: str = "") -> int:
 
 
 def _parsed(folder: Path, path: Path) -> Any:
+    if not os.path.lexists(path):
+        there = os.path.lexists(folder) and not os.path.isdir(folder)
+        wrong = "is a file; allowed: a folder" if there else f"no dataset there (it has no {NAME})"
+        raise ValueError(f"folder = {folder}: {wrong}")
     try:
-        text = read_file(path, str(path))
-    except FileNotFoundError:
-        raise ValueError(f"folder = {folder}: no dataset there (it has no {NAME})") from None
-    except NotADirectoryError:
-        raise ValueError(f"folder = {folder}: is a file; allowed: a folder") from None
-    except OSError as error:
-        raise ShardError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise ShardError(str(error)) from None
-    try:
-        return parse(text, f"{path}: not a manifest")
+        return parse(read_bytes(path, "manifest"), f"{path}: not a manifest")
     except ValueError as error:
         raise ShardError(str(error)) from None
 

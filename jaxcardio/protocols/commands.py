@@ -90,7 +90,11 @@ class Segments(AbstractProtocol):
         check_numbers("end", self.end, unit_of(self.kind), *FINITE)
         allowed = f"each > 0, by more than {RESOLUTION:g} ms, and together at most {LATEST:.4g}"
         check_numbers(
-            "durations", self.durations, "ms", allowed, lambda x: (x > RESOLUTION).all() and x.sum() <= LATEST
+            "durations",
+            self.durations,
+            "ms",
+            allowed,
+            lambda x: ((x > RESOLUTION) & (x <= LATEST)).all() and x.sum() <= LATEST,
         )
         check_number("start", self.start, "ms", *TIME)
         shapes = {np.shape(self.begin), np.shape(self.end), np.shape(self.durations)}

@@ -66,12 +66,15 @@ def _decode(x, bounds: _Bounds, depth: int = 1) -> Any:
         return np.inf if isinstance(x, str) and x == "inf" else x
     bounds.enter(depth)
     kind = x.get("type")
+    if "type" not in x:
+        there = ", ".join(map(repr, list(x)[:8]))[:200]
+        raise ValueError(f"an object without a type (it has: {there}); allowed: type {', '.join(KINDS)}")
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"type {kind!r}; allowed: {', '.join(KINDS)}")
     fields = dataclasses.fields(KINDS[kind])  # pyright: ignore[reportArgumentType]
     names = {f.name for f in fields}
     if unknown := x.keys() - names - {"type"}:
-        raise ValueError(f"{kind} has no field {min(unknown)!r}; allowed: {', '.join(f.name for f in fields)}")
+        raise ValueError(f"{kind} has no field {min(unknown)[:40]!r}; allowed: {', '.join(f.name for f in fields)}")
     needed = [f.name for f in fields if f.default is dataclasses.MISSING]
     if missing := [name for name in needed if name not in x]:
         raise ValueError(f"{kind}: missing {', '.join(missing)}")

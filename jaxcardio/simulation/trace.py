@@ -215,7 +215,7 @@ class Trace(eqx.Module):
             raise ValueError(
                 f"ts and V: expected shapes (time,) and (time,) or (n, time), got {ts.shape} and {V.shape}"
             )
-        if not np.isfinite(ts).all() or not (np.diff(ts) > 0).all():
+        if not np.isfinite(ts).all() or not (ts[1:] > ts[:-1]).all():
             raise ValueError("ts: expected finite, strictly ascending times in ms")
         for problem in (potential_problem(V), time_problem(ts, V)):
             if problem:

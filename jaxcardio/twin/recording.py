@@ -163,7 +163,8 @@ def _read(file: Group, group: Group, name: str, temperature: float | None, capac
     densities = {"pA/pF": 1.0, "A/F": 1.0, "pA": density, "nA": density and 1e3 * density}
     factors = _factor(file, command, {"mV": 1.0, "V": 1e3}, name), _factor(file, current, densities, name)
     samples, density = (
-        factor * found.numbers((None,)) for found, factor in zip((command, current), factors, strict=True)
+        factor * found.numbers((None,)).astype(np.float64)
+        for found, factor in zip((command, current), factors, strict=True)
     )
     dt = 1e3 / rate
     return Recording(command_of(samples, dt, name), density, dt, temperature, capacitance, name)
@@ -175,7 +176,7 @@ def _factor(file: Group, found: Dataset, known: dict[str, float | None], name: s
     unit = found.unit
     if unit is None and file.has_attribute(f"{last}_unit"):
         unit = file.text(f"{last}_unit")
-    written = str(unit).split(" ")[0]
+    written = "".join(str(unit).split())
     if unit is None or written not in known:
         raise ValueError(f"{name}: {last} has unit {unit!r}; allowed: {', '.join(known)} (attribute `unit`)")
     factor = known[written]
@@ -186,8 +187,8 @@ def _factor(file: Group, found: Dataset, known: dict[str, float | None], name: s
 
 def command_of(samples: Float[np.ndarray, " samples"], dt: float, name: str = "command") -> AbstractProtocol:
     """The protocol that a sampled command (mV) is: voltage steps where every level is held, else the samples."""
-    if not len(samples):
-        raise ValueError(f"{name}: command has no samples; allowed: at least {SHORTEST:g} ms of them")
+    if len(samples) < 2:
+        raise ValueError(f"{name}: command has {len(samples)} samples; allowed: at least {SHORTEST:g} ms of them")
     bad = np.flatnonzero(~np.isfinite(samples))
     if bad.size:
         raise ValueError(f"{name}: command = {samples[bad[0]]} mV at {bad[0] * dt:g} ms; allowed: finite")
