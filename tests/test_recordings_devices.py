@@ -277,6 +277,7 @@ def test_hdf5(made, noted, tmp_path):
         ({"V": V, "t": TS[:-1]}, r"\(4999,\) and \(5000,\)"),
         ({"V": np.zeros((2, 2, 5)), "t": TS[:5]}, r"shape \(2, 2, 5\)"),
         ({"V": np.zeros((0, 5)), "t": TS[:5]}, "V has shape .0, 5.; allowed: one cell"),
+        ({"V": V, "t": TS, "sampling_rate_Hz": 2.5 * RATE}, "a sample every .* ms, and sampling_rate_Hz"),
         ({"V": V, "sampling_rate_Hz": "fast"}, "sampling_rate_Hz"),
     ],
 )

@@ -10,6 +10,9 @@ from .columns import Column, describe
 from .plausible import beyond, infer_potential_unit, infer_time_unit, potential_problem, time_problem
 from .units import COMMON, find_unit, unit_factor
 
+DISAGREE = 0.02
+"""Of the interval between samples: times and a sampling rate that differ by more are not of one recording."""
+
 
 class Signal(NamedTuple):
     """One column, channel or dataset: name, unit as written (None: none is), values (time,) or (sweeps, time)."""
@@ -25,7 +28,7 @@ class Signals(NamedTuple):
     Attributes:
         times: (time,) in `time_unit`, or None where only a sampling rate is known.
         time_unit: as written, None where none is.
-        rate: samples a second, None where times are there.
+        rate: samples a second, None where the file does not say; where it has times too, they must agree.
         signals: all the others.
         place: the k-th sample in words, for messages: "row 5".
         are_sweeps: several potentials are sweeps or cells of one recording; else they are channels, to be chosen from.
@@ -229,7 +232,14 @@ def _times(found: Signals, V: np.ndarray, options: Options, where: str, notes: l
         notes.append(f"time is in {unit} (inferred: {said})")
     elif options.time_unit is None and unit != "ms":
         notes.append(f"time is in {unit} (header)")
-    return times * unit_factor(where, "time", unit, "time")
+    ts = times * unit_factor(where, "time", unit, "time")
+    interval = float(np.median(np.diff(ts))) if ts.size > 1 else np.nan
+    if found.rate is not None and abs(interval * found.rate / 1e3 - 1) > DISAGREE:
+        raise ValueError(
+            f"{where}: a sample every {interval:.6g} ms, and sampling_rate_Hz = {found.rate:g} Hz; allowed: times "
+            "and a rate that agree, or one of them"
+        )
+    return ts
 
 
 def _by_rate(times: Any, ts: np.ndarray, rate: float, where: str, notes: list[str]) -> np.ndarray:
