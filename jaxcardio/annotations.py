@@ -34,7 +34,15 @@ UNITS = {
     **dict.fromkeys(("duration", "period", "length", "shortest", "cycle_length", "cycle_lengths", "onset"), "ms"),
     **dict.fromkeys(("n", "chunk", "shard"), "cells"),
     **dict.fromkeys(("doses", "concentration", "ic50"), "nM"),
-    **{"sigma": "pA/pF", "temperature": "K", "capacitance": "pF", "V0": "mV", "V1": "mV", "hold": "mV"},
+    **{
+        "sigma": "pA/pF",
+        "temperature": "K",
+        "capacitance": "pF",
+        "V0": "mV",
+        "V1": "mV",
+        "hold": "mV",
+        "threshold": "mV",
+    },
 }
 """Units of arguments, which have one wherever they are met."""
 ARRAY_LIKE = (bool, int, float, complex, np.bool, np.number, np.ndarray, Array)

@@ -176,7 +176,8 @@ def _read_hdf5(path: Path, options: Options) -> Signals:
         rates = (x.number("sampling_rate_Hz") for x in (found, place, file) if x.has_attribute("sampling_rate_Hz"))
         rate = next(rates, None)
         if clock is None and not (rate or 0) > 0 and options.sampling_rate is None:
-            raise ValueError(f"no dataset t, and attribute sampling_rate_Hz = {np.nan if rate is None else rate} Hz; allowed: > 0")
+            said = np.nan if rate is None else rate
+            raise ValueError(f"no dataset t, and attribute sampling_rate_Hz = {said} Hz; allowed: > 0")
         if clock is not None and clock.shape != found.shape[-1:]:
             raise ValueError(
                 f"t and {name}: expected shapes (time,) and (time,) or (n, time), got {clock.shape} and {found.shape}"
