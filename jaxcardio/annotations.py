@@ -100,8 +100,11 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
             raise ValueError(f"{name}: {twice[0]} is named twice; allowed: a list of different names")
     if not fitting:
         shapes = [_axes(one) for one in several if _is_array(one)]
-        if shapes and shapes[0] is not None and _is_numbers(value) and np.ndim(value) > 0:
-            raise ValueError(f"{name}: expected shape {_shape(shapes[0])}, got {np.shape(value)}")
+        if shapes and shapes[0] is not None and not isinstance(value, type) and _is_numbers(value) and np.ndim(value):
+            wanted = _shape(shapes[0])
+            raise ValueError(
+                f"{name}: expected shape {wanted}, got {np.shape(value)}; allowed: numbers of shape {wanted}"
+            )
         raise refusal(name, value, UNITS.get(name, ""), " or ".join(dict.fromkeys(map(_said, several))))
 
 

@@ -52,7 +52,9 @@ def without(times: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Those of `times` that are none of the ascending `others`."""
     if len(others) == 0:
         return times
-    return times[np.searchsorted(others, times - RESOLUTION) == np.searchsorted(others, times + RESOLUTION)]
+    return times[
+        np.searchsorted(others, times - RESOLUTION) == np.searchsorted(others, times + RESOLUTION, side="right")
+    ]
 
 
 def positions(grid: np.ndarray, times: np.ndarray) -> np.ndarray:

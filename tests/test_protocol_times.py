@@ -426,7 +426,7 @@ def test_what_is_no_list_of_numbers_is_refused(name, value):
         (lambda: ANY.Repeat("x", 5.0), "once = 'x'; allowed: a protocol"),
         (lambda: ANY.Then(None, TRAIN, 5.0), "first = None; allowed: a protocol"),
         (lambda: ANY.Shifted(P.Constant, 5.0), "inner = .*; allowed: a protocol"),
-        (lambda: ANY.voltage_ramp("1", 2.0, 3.0), "begin = .*; allowed: finite"),
+        (lambda: ANY.voltage_ramp("1", 2.0, 3.0), "V0 = '1' mV; allowed: one number"),
         (lambda: ANY.VoltageSteps("12", "34"), "voltages = '12' mV; allowed: "),
         (lambda: TRAIN.since(1e10), "t0 = 10000000000.0 ms; allowed: within"),
         (lambda: P.Constant(1.0).since(np.nan), "t0 = nan ms"),

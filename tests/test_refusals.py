@@ -625,6 +625,7 @@ RESULTS = {
     "Trace",
     "ActionPotentials",
     "Alternans",
+    "Noise",
     "Positions",
     "Restitution",
     "Block",

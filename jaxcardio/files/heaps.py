@@ -53,22 +53,25 @@ def _check_collection(data: bytes) -> None:
 
 
 def _longest_claim(data: bytes) -> int:
-    """A text is written as its length (4 bytes), the address of its collection (8 bytes) and its number there."""
+    """A text is written as its length (4 bytes), the address of its collection (8 bytes) and its number there. Within a
+    collection are texts only: what looks like an address there is none."""
     base = _beginning(data)
     places = np.array([k - base for k in _places(data)], np.uint64)
     longest = 0
     if not places.size:
         return longest
+    outside = np.ones(len(data), bool)
     for place in places.tolist():
         begins = place + base
         size = int.from_bytes(data[begins + 8 : begins + 16], "little")
         _check_collection(data[begins : begins + size])
+        outside[begins : begins + size] = False
     for shift in range(4, 12):
         words = np.frombuffer(data, "<u8", max(0, len(data) - shift) // 8, min(shift, len(data)))
         near = np.flatnonzero((words >= places[0]) & (words <= places[-1]))
         for k in near[np.isin(words[near], places)]:
             begins = shift + 8 * int(k)
-            if 0 < int.from_bytes(data[begins + 8 : begins + 12], "little") <= MOST_TEXTS:
+            if outside[begins] and 0 < int.from_bytes(data[begins + 8 : begins + 12], "little") <= MOST_TEXTS:
                 longest = max(longest, int.from_bytes(data[begins - 4 : begins], "little"))
     return longest
 

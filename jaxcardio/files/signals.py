@@ -233,8 +233,11 @@ def _times(found: Signals, V: np.ndarray, options: Options, where: str, notes: l
     elif options.time_unit is None and unit != "ms":
         notes.append(f"time is in {unit} (header)")
     ts = times * unit_factor(where, "time", unit, "time")
-    interval = float(np.median(np.diff(ts))) if ts.size > 1 else np.nan
-    if found.rate is not None and abs(interval * found.rate / 1e3 - 1) > DISAGREE:
+    if found.rate is None or ts.size < 2:
+        return ts
+    with np.errstate(over="ignore"):
+        interval = float(np.median(np.diff(ts)))
+    if not abs(interval * found.rate / 1e3 - 1) <= DISAGREE:
         raise ValueError(
             f"{where}: a sample every {interval:.6g} ms, and sampling_rate_Hz = {found.rate:g} Hz; allowed: times "
             "and a rate that agree, or one of them"
