@@ -110,7 +110,7 @@ def verbs() -> list[Job]:
     """The verbs of the command line that write. What they compute is computed once, and remembered.
 
     `dataset make` begins anew each time, in a folder that is not there: its earlier state is nothing. `hidden-state
-    explain` is left out: its figure needs JAX, which does not work in a fork; it writes as `retrain` and `drug` do.
+    explain` is left out: its fork hangs, probably in JAX (the figure); it writes as `retrain` and `drug` do.
     """
     brief = ["--t1", "20", "--save-every", "0.5", "--dt", "0.1"]
     population = ["--cells", "3", "--model", "alievpanfilov1996", "--parameters", "k", "--t1", "20"]
