@@ -32,6 +32,8 @@ COLUMNS = {
     "resolved": "1",
 }
 """What files hold. On the screen a `dvdt_max` that is not resolved is marked instead."""
+QUANTITIES = {name: unit for name, unit in COLUMNS.items() if unit != "1"}
+"""What has a standard error: files hold it under the name and `_se`."""
 MOST_ROWS = 30
 """Beats on the screen; the file has all of them."""
 
@@ -86,7 +88,7 @@ def beat_table(beats: ActionPotentials, time_unit: str = "ms") -> str:
         {"ms": time_unit, "mV": "mV", "mV/ms": "V/s"} if time_unit == "ms" else {"ms": time_unit, "mV/ms": "1/t.u."}
     )
     resolved = columns.pop("resolved")
-    errors = errors_of(beats, cell, beat)
+    errors = errors_of(beats, cell, beat, QUANTITIES)
     rows = [("cell", "beat", *columns), ("", "", *(as_unit.get(COLUMNS[k], "") for k in columns))]
     for k in range(min(len(beat), MOST_ROWS)):
         row = {n: ("yes" if x[k] else "no") if x.dtype == bool else _number(x[k]) for n, x in columns.items()}
@@ -110,7 +112,7 @@ def _number(x: float) -> str:
 def write(out: Path, beats: ActionPotentials) -> None:
     """Every valid beat as CSV, or as HDF5 with units."""
     cell, beat, columns = _columns(beats)
-    errors = errors_of(beats, cell, beat)
+    errors = errors_of(beats, cell, beat, QUANTITIES)
     columns |= {name: x for name, (x, _) in errors.items()}
     units = COLUMNS | {name: unit for name, (_, unit) in errors.items()}
     if out.suffix == ".csv":

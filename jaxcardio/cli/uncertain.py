@@ -1,33 +1,24 @@
 """What the table of beats says of a recording's noise: errors beside numbers, and why numbers are missing."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ..biomarkers import REASON_TEXTS, ActionPotentials, Reason
 
-ERRORS = {
-    "t_upstroke": "ms",
-    "rmp": "mV",
-    "peak": "mV",
-    "apa": "mV",
-    "dvdt_max": "mV/ms",
-    "apd30": "ms",
-    "apd50": "ms",
-    "apd90": "ms",
-    "cycle_length": "ms",
-}
-"""Quantities whose standard errors files hold, under their name and `_se`; on the screen those of `SHOWN`."""
 SHOWN = ("apd90", "cycle_length")
+"""Quantities whose standard errors are on the screen."""
 HALF_LOW = 0.5
 """Noise is called 1/f where more than this share of its power rises towards low frequencies."""
 
 
-def errors_of(beats: ActionPotentials, cell: np.ndarray, beat: np.ndarray) -> dict[str, tuple[np.ndarray, str]]:
-    """Standard errors of these beats, (beats,), and their units, by the name of the column; empty without noise."""
+def errors_of(
+    beats: ActionPotentials, cell: np.ndarray, beat: np.ndarray, units: Mapping[str, str]
+) -> dict[str, tuple[np.ndarray, str]]:
+    """Standard errors (beats,) of what `units` names, and their units, by column; empty without noise."""
     if beats.noise is None:
         return {}
-    return {
-        f"{name}_se": (np.atleast_2d(beats.standard_error(name))[cell, beat], unit) for name, unit in ERRORS.items()
-    }
+    return {f"{name}_se": (np.atleast_2d(beats.standard_error(name))[cell, beat], unit) for name, unit in units.items()}
 
 
 def noise_lines(beats: ActionPotentials) -> list[str]:
