@@ -1,6 +1,7 @@
 """Recordings as they come: noise, gaps, limits of the amplifier. Numbers are right within their own standard errors."""
 
 import importlib
+import pickle
 import warnings
 from pathlib import Path
 
@@ -330,3 +331,13 @@ def test_a_harmonic_of_fast_beats_at_the_mains_is_no_hum():
     assert beats.noise is not None and beats.noise.hum_rms == 0
     assert beats.noise.rms == pytest.approx(1.0, rel=0.2)
     np.testing.assert_allclose(beats.apd90, 37.0, atol=0.6)
+
+
+@pytest.mark.parametrize("rms", [0.0, 1.0])
+def test_beats_of_recordings_can_be_pickled(rms):
+    V = np.stack([train(LONG, 100 + 500.0 * np.arange(n), [200.0] * n) for n in (8, 6)])
+    beats = recorded(LONG, V + np.random.default_rng(0).normal(0, rms, V.shape))
+    again = pickle.loads(pickle.dumps(beats))
+    for level in (90.0, 70.0):
+        np.testing.assert_array_equal(again.apd(level), beats.apd(level))
+        np.testing.assert_array_equal(again.standard_error(f"apd{level:g}"), beats.standard_error(f"apd{level:g}"))

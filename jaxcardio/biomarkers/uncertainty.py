@@ -4,8 +4,8 @@ Where the noise is more than rounding, the numbers are those of `recorded.Sweep`
 smoothing was given, they are those of the plain formulas, and what the two differ by is part of their error.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import numpy as np
@@ -51,14 +51,8 @@ def of_recording(ts, V, onsets, levels, threshold, limits, ead_given, max_beats,
     sweeps = [
         _OneSweep(ts, x, onsets, levels, threshold, limits, ead_given, max_beats, window, smoothing) for x in flat
     ]
-    rows = max(len(s.fields["valid"]) for s in sweeps)
     shape = V.shape[:-1]
-
-    def stacked(each: list[np.ndarray], blank: Any):
-        out = np.full((len(each), rows, *each[0].shape[1:]), blank, each[0].dtype)
-        for row, x in zip(out, each, strict=True):
-            row[: len(x)] = x
-        return out.reshape(*shape, *out.shape[1:])
+    stacked = _Stacked(shape, max(len(s.fields["valid"]) for s in sweeps))
 
     def of(name, blank):
         return stacked([s.fields[name] for s in sweeps], blank)
@@ -71,11 +65,6 @@ def of_recording(ts, V, onsets, levels, threshold, limits, ead_given, max_beats,
         *(stacked([s.fields["positions"][i] for s in sweeps], T) for i in range(len(Positions._fields)))
     )
 
-    def again(level):
-        each = [s.apd(level) for s in sweeps]
-        apd, error, reason = (list(x) for x in zip(*each, strict=True))
-        return stacked(apd, np.nan), stacked(error, np.nan), stacked(reason, Reason.NO_BEAT)
-
     recorded = Recorded(
         noise=describe([s.prepared.spectrum for s in sweeps], [s.prepared.hum for s in sweeps], shape),
         errors={n: stacked([s.errors[n] for s in sweeps], np.nan) for n in sweeps[0].errors},
@@ -84,10 +73,34 @@ def of_recording(ts, V, onsets, levels, threshold, limits, ead_given, max_beats,
         missing=np.asarray([s.prepared.missing for s in sweeps], int).reshape(shape),
         ead_rise=np.asarray([s.ead_rise for s in sweeps], float).reshape(shape),
         ead_unknown=stacked([s.ead_unknown for s in sweeps], False),
-        again=again,
+        again=_Again(sweeps, stacked),
     )
     samples = np.stack([s.samples for s in sweeps]).reshape(V.shape)
     return fields, recorded, samples
+
+
+class _Stacked(NamedTuple):
+    """Arrays (beats,) of sweeps as one of `shape` and `rows`, blank where a sweep has fewer beats."""
+
+    shape: tuple[int, ...]
+    rows: int
+
+    def __call__(self, each: Sequence[np.ndarray], blank: Any) -> np.ndarray:
+        out = np.full((len(each), self.rows, *each[0].shape[1:]), blank, each[0].dtype)
+        for row, x in zip(out, each, strict=True):
+            row[: len(x)] = x
+        return out.reshape(*self.shape, *out.shape[1:])
+
+
+class _Again:
+    """`Recorded.again`; a class and no closure, so that beats can be pickled."""
+
+    def __init__(self, sweeps: list["_OneSweep"], stacked: _Stacked):
+        self.sweeps, self.stacked = sweeps, stacked
+
+    def __call__(self, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        apd, error, reason = zip(*(s.apd(level) for s in self.sweeps), strict=True)
+        return self.stacked(apd, np.nan), self.stacked(error, np.nan), self.stacked(reason, Reason.NO_BEAT)
 
 
 class _OneSweep:
