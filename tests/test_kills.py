@@ -35,5 +35,5 @@ def test_no_writer_loses_the_earlier_file(tmp_path):
 @pytest.mark.slow  # trains and fits; then seconds a verb and moment
 def test_no_verb_loses_the_earlier_file(tmp_path):
     jobs = killed(tmp_path, "verbs", MOMENTS)
-    assert len(jobs) == 15
+    assert len(jobs) == 16
     assert {name: job["wrong"] for name, job in jobs.items() if job["wrong"]} == {}
