@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -37,7 +36,7 @@ class Events(NamedTuple):
 def no_events(V: Array, threshold, beats: int) -> Events:
     """Before a run that begins with V."""
     none = When(jnp.full((beats, *V.shape), -1, jnp.int32), jnp.zeros((beats, *V.shape), V.dtype))
-    return Events(V, V, V, V >= threshold, jnp.zeros(V.shape, jnp.int32), none, none)
+    return Events(V, V, V, threshold <= V, jnp.zeros(V.shape, jnp.int32), none, none)
 
 
 def seen(events: Events, V0: Array, V1: Array, threshold, step: Array) -> Events:
@@ -46,11 +45,11 @@ def seen(events: Events, V0: Array, V1: Array, threshold, step: Array) -> Events
     Activated is a cell whose V rises through the threshold, repolarised one whose V then falls through the level of
     APD90. Both moments are where the parabola through three successive steps has that V.
     """
-    starts = ~events.active & (V0 < threshold) & (V1 >= threshold)
+    starts = ~events.active & (threshold > V0) & (threshold <= V1)
     peak = jnp.where(starts, V1, jnp.maximum(events.peak, V1))
     rest = jnp.where(events.active | starts, events.rest, jnp.minimum(events.rest, V1))
     level = peak - RECOVERED * (peak - rest)
-    ends = events.active & (V0 > level) & (V1 <= level)
+    ends = events.active & (level < V0) & (level >= V1)
     count = events.count + starts.astype(jnp.int32)
     return Events(
         before=V0,
@@ -81,5 +80,3 @@ def _noted(when: When, now, count, step, part) -> When:
     beat = jnp.arange(when.step.shape[0], dtype=count.dtype).reshape(-1, *(1 for _ in count.shape))
     here = now[None] & (count[None] - 1 == beat)
     return When(jnp.where(here, step, when.step), jnp.where(here, part[None], when.part))
-
-

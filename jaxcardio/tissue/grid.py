@@ -100,7 +100,10 @@ class Tissue(eqx.Module):
         """The diffusivity tensor of each cell (mm^2/ms), axes in the order of `shape`; 0 where there is no tissue."""
         if self.fibres is None:
             along = [jnp.broadcast_to(d, self.shape) for d in self._per_axis()]
-            tensor = jnp.stack(along, -1)[..., None] * jnp.eye(self.axes, dtype=self.diffusivity.dtype)
+            rows = jnp.eye(self.axes, dtype=self.diffusivity.dtype)
+            tensor = jnp.stack(
+                [d[..., None] * row.reshape((1,) * self.axes + (-1,)) for d, row in zip(along, rows, strict=True)], -2
+            )
         else:
             tensor = self._turned()
         return tensor if self.mask is None else jnp.where(self.mask[..., None, None], tensor, 0)
@@ -231,9 +234,9 @@ def _checked_spacing(spacing, axes: int) -> tuple[float, ...]:
 def _checked_diffusivity(diffusivity, shape, fibres: bool, dtype) -> Array:
     axes = len(shape)
     if isinstance(diffusivity, list | tuple):
+        size = shape if any(np.ndim(d) for d in diffusivity) else ()
         try:
-            parts = [jnp.broadcast_to(jnp.asarray(d, dtype), shape if any(np.ndim(x) for x in diffusivity) else ()) for d in diffusivity]
-            diffusivity = jnp.stack(parts)
+            diffusivity = jnp.stack([jnp.broadcast_to(jnp.asarray(d, dtype), size) for d in diffusivity])
         except (TypeError, ValueError):
             raise refusal("diffusivity", diffusivity, "mm^2/ms", _shapes(shape, fibres)) from None
     check("diffusivity", diffusivity, "mm^2/ms", *(POSITIVE if fibres else NOT_NEGATIVE))
