@@ -22,6 +22,7 @@ from .ten_tusscher_shared import (
     shared_gates,
     sodium_and_potassium,
     steady_f,
+    steady_Xs,
 )
 
 VARIANTS: dict[str, dict[str, float]] = {
@@ -187,9 +188,7 @@ def _voltage_gates(V, variant: Variant) -> dict[str, Relaxation]:
         f=Relaxation(
             steady_f(e), rate=one_over(165, 1 + exp(2.5) * e.down_10, 1125 * jnp.exp(-((V + 27) ** 2) / 240) + 80)
         ),
-        Xs=Relaxation(
-            e.up_14 / (e.up_14 + exp(-5 / 14)), rate=jnp.sqrt(1 + jnp.exp(-(V + 10) / 6)) * (1 + exp(-3) * e.up_20) / 1100
-        ),
+        Xs=Relaxation(steady_Xs(e), rate=jnp.sqrt(1 + jnp.exp(-(V + 10) / 6)) * (1 + exp(-3) * e.up_20) / 1100),
     )
 
 

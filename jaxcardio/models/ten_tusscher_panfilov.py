@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
 from ..cell import AbstractCell, Scalar, initialise, parameter
-from ..numerics import ghk_current, numbers, of_one_variable, sigmoid
+from ..numerics import ghk_current, numbers, of_one_variable
 from ..relaxation import Relaxation
 from .ten_tusscher_shared import (
     CONDUCTANCES,
@@ -20,6 +20,7 @@ from .ten_tusscher_shared import (
     shared_gates,
     sodium_and_potassium,
     steady_f,
+    steady_Xs,
 )
 
 VARIANTS: dict[str, dict[str, float]] = {
@@ -213,30 +214,30 @@ class TenTusscherPanfilov2006(AbstractCell):
 
 
 def _fCass(Ca_ss) -> Relaxation:
-    """Inactivation of I_CaL by subspace calcium, half at 0.05 mM."""
-    low = 0.05**2
-    sum_ = low + Ca_ss**2
-    return Relaxation(0.4 + 0.6 * low / sum_, rate=sum_ / (80 * low + 2 * sum_))
+    """Inactivation of I_CaL by subspace calcium, half at 0.05 mM: steady = 0.4 + 0.6 x and tau = 80 x + 2."""
+    half = 0.05**2
+    total = half + Ca_ss**2  # x = half / total
+    return Relaxation(0.4 + 0.6 * half / total, rate=total / (80 * half + 2 * total))
 
 
 def _voltage_gates(V, variant: Variant) -> dict[str, Relaxation]:
     e = powers(V)
     down_15 = jnp.exp(-V / 15)
-    high, low = 1 + exp(1.3) * e.down_10, 1 + exp(3) * e.up_10
-    f2_high = 1 + exp(2.5) * e.down_10
-    # The exponential of the r gate, whose steady state is 1 / (1 + r_e).
-    r_e = jnp.exp(-((V - 20) / 6))
-    Xs_a, Xs_b = jnp.sqrt(1 + exp(-2.5) * r_e), 1 + exp(-7 / 3) / down_15
-    f_peak = 1102.5 * jnp.exp(-((V + 27) ** 2) / 225) + 20
+    down_r = jnp.exp(-((V - 20) / 6))  # the compiler finds it in the r gate again
+    Xs_a, Xs_b = jnp.sqrt(1 + exp(-2.5) * down_r), 1 + exp(-7 / 3) / down_15
+    f_a, f2_a, b = 1 + exp(1.3) * e.down_10, 1 + exp(2.5) * e.down_10, 1 + exp(3) * e.up_10
+    f_peak = 1102.5 * jnp.exp(-((V + 27) ** 2) / 225)
     f2_peak = 562 * jnp.exp(-((V + 27) ** 2) / 240)
     return dict(
         **shared_gates(V, e, variant),
         d=Relaxation(1 / (1 + exp(-16 / 15) * down_15**2), rate=rate_d(V, e)),
-        # tau_f = peak + 200/high + 180/low
-        f=Relaxation(steady_f(e), rate=high * low / (f_peak * high * low + 200 * low + 180 * high)),
+        # tau_f = peak + 200/a + 180/b + 20
+        f=Relaxation(steady_f(e), rate=f_a * b / ((f_peak + 20) * f_a * b + 200 * b + 180 * f_a)),
+        # tau_f2 = peak + 31/a + 80/b
         f2=Relaxation(
-            0.67 / (1 + exp(5) * e.up_7) + 0.33, rate=f2_high * low / (f2_peak * f2_high * low + 31 * low + 80 * f2_high)
+            0.67 / (1 + exp(5) * e.up_7) + 0.33,
+            rate=f2_a * b / (f2_peak * f2_a * b + 31 * b + 80 * f2_a),
         ),
         # tau_Xs = 1400/(a b) + 80
-        Xs=Relaxation(e.up_14 / (e.up_14 + exp(-5 / 14)), rate=Xs_a * Xs_b / (1400 + 80 * Xs_a * Xs_b)),
+        Xs=Relaxation(steady_Xs(e), rate=Xs_a * Xs_b / (1400 + 80 * Xs_a * Xs_b)),
     )

@@ -164,6 +164,11 @@ def steady_f(e: Powers):
     return 1 / (1 + exp(20 / 7) * e.up_7)
 
 
+def steady_Xs(e: Powers):
+    """Steady activation of I_Ks, half at -5 mV."""
+    return e.up_14 / (e.up_14 + exp(-5 / 14))
+
+
 def one_over(height, over, floor):
     """1 / (height / over + floor)."""
     return over / (height + floor * over)
