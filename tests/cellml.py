@@ -4,6 +4,7 @@ It knows the operators of the ten Tusscher & Panfilov 2006 files and trusts that
 component, as it does there (`Model` checks that each has one definition).
 """
 
+import itertools
 import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -142,7 +143,7 @@ def paced(model: Model, pulses: Pulses, until: float, every: float = 1.0) -> tup
     ts = np.arange(0.0, until + every / 2, every)
     ys = np.empty((ts.size, len(names)))
     y = np.array(list(model.initial.values()))
-    for t0, t1 in zip(edges[:-1], edges[1:], strict=True):
+    for t0, t1 in itertools.pairwise(edges):
         on = np.any((onsets <= t0) & (t0 < onsets + pulses.duration))
         inside = (ts >= t0) & (ts <= t1)
         run = solve_ivp(

@@ -1,6 +1,6 @@
 """Makes jaxcardio/data/models.h5 from the full files and from CellML.
 
-    python tests/make_reference_subset.py REFERENCES_FOLDER CELLML_FOLDER
+python tests/make_reference_subset.py REFERENCES_FOLDER CELLML_FOLDER
 """
 
 import sys

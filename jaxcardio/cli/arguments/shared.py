@@ -116,7 +116,9 @@ def model_arguments(parser: Any) -> None:
 
 
 def _cell_arguments(parser: Any) -> None:
-    parser.add_argument("--variant", help="published variant, e.g. epi (TenTusscher2004, TenTusscherPanfilov2006: M, epi, endo)")
+    parser.add_argument(
+        "--variant", help="published variant, e.g. epi (TenTusscher2004, TenTusscherPanfilov2006: M, epi, endo)"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="set a parameter (`models MODEL` lists them)"
     )
