@@ -1,0 +1,286 @@
+"""Other programs' tissue: node-steps a second, and how wrong the conduction velocity is at each step.
+
+    python benchmarks/tissue_peers.py                         # makes the environments from PyPI; some half an hour
+    python benchmarks/tissue_peers.py --groups cable          # Myokit's cable in C alone
+    python benchmarks/tissue_peers.py --quick                 # few rows, to see that it works
+    python benchmarks/tissue_peers.py --references FILE.json  # the converged velocities that the tests use
+
+Every peer is a process of its own, in an environment of its own (`peer_processes/`), and runs the same wave: 20 mm, ten
+Tusscher 2004 or ten Tusscher-Panfilov 2006 (epicardial), 0.154 mm^2/ms, a stimulus of 104 pA/pF for 1 ms over the first
+mm. Each is held against its own limit of short steps at the same mesh, so that what it costs can be compared at equal
+error. What cannot be installed is a row that says so.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from common import RESULTS, machine, table, write_json
+
+FOLDER = Path(__file__).resolve().parent
+ENVIRONMENTS = FOLDER.parent / ".venv-tissue-peers"
+PACKAGES = {
+    "myokit": ("myokit==1.39.2", "setuptools"),
+    "opencl": (
+        "myokit==1.39.2",
+        "setuptools",
+        "pigreads==1.0.0",
+        "pyopencl==2026.1.4",
+        "pocl-binary-distribution==3.0",
+    ),
+    "finitewave": ("finitewave==0.9.3", "finitewave-model-ten-tusscher-panfilov-2006==0.6.0", "numpy<2"),
+}
+THREADS = 2
+SHEET = (512, 512)
+EQUAL_ERRORS = (2.0, 1.0, 0.5, 0.2)  # percent of CV
+NOTES = {
+    "speed": "best of several runs of a second or more on a machine with other work; first calls, which compile, apart",
+    "cv_error_percent": "against the program's own limit of short steps at the same mesh",
+    "limits": "second-order polynomial in dt through the three shortest steps; uncertainty: its distance from the line "
+    "through the two shortest",
+}
+COLUMNS = {
+    "program": ("program", ""),
+    "model": ("model", ""),
+    "precision": ("precision", ""),
+    "dx": ("dx mm", ".3g"),
+    "dt": ("dt ms", ".5g"),
+    "threads": ("threads", "d"),
+    "node_steps_per_s": ("node-steps/s", ".3g"),
+    "seconds_per_simulated_ms": ("s a ms", ".3g"),
+    "cv": ("CV m/s", ".5f"),
+    "cv_error_percent": ("error %", ".2f"),
+    "status": ("status", ""),
+}
+Row = dict[str, Any]
+
+
+class Task(NamedTuple):
+    """A process: in which environment, which script of `peer_processes/`, what of it; and who it is if it cannot run."""
+
+    environment: str
+    script: str
+    program: str
+    settings: dict[str, Any]
+
+
+def tasks(quick: bool) -> dict[str, list[Task]]:
+    """By group."""
+    cable = [
+        ("TT2004 epi", 0.1, [0.02, 0.01, 0.005, 0.002, 0.001, 0.0005]),
+        ("TT2004 epi", 0.05, [0.005, 0.002, 0.001, 0.0005]),
+        ("TP06 epi", 0.2, [0.02, 0.01, 0.005, 0.002, 0.001, 0.0005]),
+        ("TP06 epi", 0.1, [0.02, 0.01, 0.005, 0.002, 0.001, 0.0005]),
+        ("TP06 epi", 0.05, [0.005, 0.002, 0.001, 0.0005]),
+    ]
+    sheets = [
+        ("finitewave", "finitewave_sheet.py", "finitewave", "float64"),
+        ("opencl", "pigreads_sheet.py", "pigreads", "float32"),
+        ("opencl", "myokit_sheet.py", "Myokit SimulationOpenCL", "float32"),
+    ]
+    sheet_dts = [0.02, 0.01, 0.005, 0.0025]
+    meshes = [0.2, 0.25]
+    shape = SHEET
+    if quick:
+        cable, sheet_dts, meshes, shape = [("TT2004 epi", 0.1, [0.01, 0.005, 0.002])], [0.02, 0.01, 0.005], [0.25], (64, 64)
+    return {
+        "cable": [
+            Task("myokit", "myokit_cable.py", "Myokit Simulation1d", {"model": model, "dx": dx, "dts": dts})
+            for model, dx, dts in cable
+        ],
+        "sheet": [
+            Task(
+                environment,
+                script,
+                program,
+                {
+                    "model": "TP06 epi",
+                    "dx": dx,
+                    "dts": sheet_dts,
+                    "threads": THREADS,
+                    "shape": shape,
+                    "precision": precision,
+                },
+            )
+            for environment, script, program, precision in sheets
+            for dx in meshes
+        ],
+    }
+
+
+def reference_tasks() -> list[Task]:
+    """CV alone, at steps shorter than any that is timed."""
+    return [
+        Task(
+            "myokit",
+            "myokit_cable.py",
+            "Myokit Simulation1d",
+            {"model": model, "dx": dx, "dts": [0.001, 0.0005, 0.00025], "measure": ["cv"]},
+        )
+        for model in ("TT2004 epi", "TP06 epi")
+        for dx in (0.2, 0.1, 0.05, 0.025)
+    ]
+
+
+def environment(name: str, folder: Path) -> Path:
+    """The Python of an environment, made where it is not there yet. Raises RuntimeError where it cannot be made."""
+    home = folder / name
+    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    made = home / "packages.json"
+    if made.is_file() and json.loads(made.read_text()) == list(PACKAGES[name]):
+        return python
+    for command in (
+        [sys.executable, "-m", "venv", "--clear", str(home)],
+        [str(python), "-m", "pip", "install", "--quiet", *PACKAGES[name]],
+    ):
+        ended = subprocess.run(command, capture_output=True, text=True)
+        if ended.returncode != 0:
+            raise RuntimeError(f"not installed: pip install {' '.join(PACKAGES[name])} failed")
+    made.write_text(json.dumps(PACKAGES[name]))
+    return python
+
+
+def variables(python: Path) -> dict[str, str]:
+    """Of the processes: threads, and for OpenCL the driver that pip brought, which Myokit would not find by itself."""
+    found = {**os.environ, "NUMBA_NUM_THREADS": str(THREADS), "POCL_MAX_PTHREAD_COUNT": str(THREADS)}
+    for driver in python.parents[1].glob("lib/python*/site-packages/pyopencl/.libs/libpocl*.so"):
+        paths = [str(driver.parent), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+        found |= {"OCL_ICD_VENDORS": driver.name, "LD_LIBRARY_PATH": os.pathsep.join(paths)}
+    return found
+
+
+def run(task: Task, python: Path, scripts: Path = FOLDER / "peer_processes", timeout: float = 3600.0) -> list[Row]:
+    """The rows that a process printed; where it failed also one that says why, in the last line of its complaint."""
+    command = [str(python), str(scripts / task.script), json.dumps(task.settings)]
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=variables(python))
+        printed, code, complaint = ended.stdout, ended.returncode, ended.stderr
+    except subprocess.TimeoutExpired as stopped:
+        printed, code, complaint = _text(stopped.stdout), 1, f"took longer than {timeout:g} s"
+    rows = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+    if code != 0:
+        last = (complaint.strip().splitlines() or ["no message"])[-1]
+        rows.append(failed(task, f"failed: {last[:200]}"))
+    return rows
+
+
+def _text(printed: str | bytes | None) -> str:
+    return printed.decode() if isinstance(printed, bytes) else printed or ""
+
+
+def failed(task: Task, why: str) -> Row:
+    named = {name: task.settings[name] for name in ("model", "precision", "dx", "threads") if name in task.settings}
+    return {"program": task.program, **named, "status": why}
+
+
+def everything(chosen: Iterable[Task], folder: Path) -> list[Row]:
+    rows: list[Row] = []
+    for task in chosen:
+        print(f"{task.program}, {task.settings['model']}, dx {task.settings['dx']} mm", file=sys.stderr, flush=True)
+        try:
+            rows += run(task, environment(task.environment, folder))
+        except RuntimeError as why:
+            rows.append(failed(task, str(why)))
+    return rows
+
+
+def limit(dts: Sequence[float], cvs: Sequence[float]) -> tuple[float, float]:
+    """CV at dt = 0, from at least three steps, and its uncertainty (`NOTES`)."""
+    shortest = sorted(zip(dts, cvs, strict=True))[:3]
+    if len(shortest) < 3:
+        raise ValueError(f"dts has {len(dts)} steps; three are needed for a limit")
+    x, y = np.array(shortest).T
+    parabola = float(np.polynomial.Polynomial.fit(x, y, 2)(0.0))
+    line = float(np.polynomial.Polynomial.fit(x[:2], y[:2], 1)(0.0))
+    return parabola, abs(parabola - line)
+
+
+def _series(rows: Iterable[Row]) -> dict[tuple[str, ...], list[Row]]:
+    """Rows with a CV, that differ in dt alone."""
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row.get("cv") is not None:
+            found.setdefault(tuple(str(row[k]) for k in ("program", "model", "precision", "dx")), []).append(row)
+    return found
+
+
+def limits(rows: Iterable[Row]) -> list[Row]:
+    """Of every program, model, precision and mesh; puts `cv_error_percent` into the rows it is made of."""
+    found = []
+    for series in _series(rows).values():
+        if len(series) < 3:
+            continue
+        cv, uncertainty = limit([row["dt"] for row in series], [row["cv"] for row in series])
+        for row in series:
+            row["cv_error_percent"] = 100 * (row["cv"] / cv - 1)
+        same = {k: series[0][k] for k in ("program", "version", "model", "precision", "dx")}
+        found.append({**same, "dts": sorted(row["dt"] for row in series)[:3], "cv": cv, "uncertainty": uncertainty})
+    return found
+
+
+def equal_error(rows: Iterable[Row], percents: Sequence[float] = EQUAL_ERRORS) -> list[Row]:
+    """What a simulated ms costs with the longest step whose CV is not further off than so many percent.
+
+    The step is interpolated between those measured, in |error|; never longer than the longest that was stable. The rate
+    is the best of the series: node-steps a second do not depend on dt.
+    """
+    found = []
+    for series in _series(rows).values():
+        timed = [row for row in series if row.get("node_steps_per_s") and row.get("cv_error_percent") is not None]
+        if not timed:
+            continue
+        rate = max(row["node_steps_per_s"] for row in timed)
+        nodes = int(np.prod(timed[0]["speed_shape"]))
+        dts, errors = np.array(sorted((row["dt"], abs(row["cv_error_percent"])) for row in timed)).T
+        same = {k: timed[0][k] for k in ("program", "model", "precision", "dx", "threads", "speed_shape")}
+        for percent in percents:
+            dt = float(np.interp(percent, [0.0, *errors], [0.0, *dts]))
+            found.append({**same, "error_percent": percent, "dt": dt, "seconds_per_simulated_ms": nodes / dt / rate})
+    return found
+
+
+def references(rows: Iterable[Row]) -> Row:
+    """The table that the tests read."""
+    rows = list(rows)
+    return {
+        "what": "Conduction velocity (m/s) of a cable in the limit of short steps, by Myokit's Simulation1d in C",
+        "set_up": "20 mm, no flux at both ends (a cell there has one neighbour), diffusivity 0.154 mm^2/ms, cells at "
+        "their published initial state, stimulus of 104 pA/pF for 1 ms from t = 0 over the first mm; time between the "
+        "crossings of -30 mV in cells 0.4 n and 0.8 n (8 mm apart), interpolated linearly between samples of 0.01 ms",
+        "limit": NOTES["limits"],
+        "made_by": "python benchmarks/tissue_peers.py --references tests/cable_velocities.json",
+        "velocities": limits(rows),
+        "rows": [{k: row.get(k) for k in ("model", "dx", "dt", "cv", "status")} for row in rows],
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--groups", nargs="+", choices=("cable", "sheet"), default=["cable", "sheet"])
+    parser.add_argument("--environments", type=Path, default=ENVIRONMENTS, help="folder of the peers' environments")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--references", type=Path, metavar="FILE", help="only this: the converged velocities")
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args(arguments)
+    if args.references:
+        write_json(args.references, references(everything(reference_tasks(), args.environments)))
+        return
+    of = tasks(args.quick)
+    rows = everything([task for group in args.groups for task in of[group]], args.environments)
+    found = limits(rows)
+    costs = equal_error(rows)
+    print(table(rows, COLUMNS))
+    for cost in costs:
+        print("{program}, {model}, dx {dx} mm, {error_percent} %: {seconds_per_simulated_ms:.3g} s a ms".format(**cost))
+    content = {"machine": machine(), "notes": NOTES, "rows": rows, "limits": found, "equal_error": costs}
+    write_json(args.out / f"tissue_peers{'_quick' if args.quick else ''}.json", content)
+
+
+if __name__ == "__main__":
+    main()
