@@ -24,6 +24,7 @@ import numpy as np
 from common import RESULTS, machine, table, write_json
 
 FOLDER = Path(__file__).resolve().parent
+KERNIK = FOLDER.parents[1] / "shared/models/mmt/kernik-2019.mmt"
 ENVIRONMENTS = FOLDER.parent / ".venv-tissue-peers"
 PACKAGES = {
     "myokit": ("myokit==1.39.2", "setuptools"),
@@ -36,6 +37,7 @@ PACKAGES = {
     ),
     "finitewave": ("finitewave==0.9.3", "finitewave-model-ten-tusscher-panfilov-2006==0.6.0", "numpy<2"),
 }
+CABLE = "myokit_cable.py"
 THREADS = 2
 SHEET = (512, 512)
 EQUAL_ERRORS = (2.0, 1.0, 0.5, 0.2)  # percent of CV
@@ -62,7 +64,7 @@ Row = dict[str, Any]
 
 
 class Task(NamedTuple):
-    """A process: in which environment, which script of `peer_processes/`, what of it; and who it is if it cannot run."""
+    """A process: its environment, its script of `peer_processes/` and what that is told; and the program's name."""
 
     environment: str
     script: str
@@ -72,42 +74,31 @@ class Task(NamedTuple):
 
 def tasks(quick: bool) -> dict[str, list[Task]]:
     """By group."""
-    cable = [
-        ("TT2004 epi", 0.1, [0.02, 0.01, 0.005, 0.002, 0.001, 0.0005]),
-        ("TT2004 epi", 0.05, [0.005, 0.002, 0.001, 0.0005]),
-        ("TP06 epi", 0.2, [0.02, 0.01, 0.005, 0.002, 0.001, 0.0005]),
-        ("TP06 epi", 0.1, [0.02, 0.01, 0.005, 0.002, 0.001, 0.0005]),
-        ("TP06 epi", 0.05, [0.005, 0.002, 0.001, 0.0005]),
+    coarse, fine = [0.02, 0.01, 0.005, 0.002, 0.001, 0.0005], [0.005, 0.002, 0.001, 0.0005]
+    cables = [
+        ("TT2004 epi", 0.1, coarse),
+        ("TT2004 epi", 0.05, fine),
+        ("TP06 epi", 0.2, coarse),
+        ("TP06 epi", 0.1, coarse),
+        ("TP06 epi", 0.05, fine),
     ]
-    sheets = [
+    meshes, dts, shape = [0.2, 0.25], [0.02, 0.01, 0.005, 0.0025], SHEET
+    if quick:
+        cables = [("TT2004 epi", 0.1, [0.01, 0.005, 0.002])]
+        meshes, dts, shape = [0.25], [0.02, 0.01, 0.005], (64, 64)
+    sheets = (
         ("finitewave", "finitewave_sheet.py", "finitewave", "float64"),
         ("opencl", "pigreads_sheet.py", "pigreads", "float32"),
         ("opencl", "myokit_sheet.py", "Myokit SimulationOpenCL", "float32"),
-    ]
-    sheet_dts = [0.02, 0.01, 0.005, 0.0025]
-    meshes = [0.2, 0.25]
-    shape = SHEET
-    if quick:
-        cable, sheet_dts, meshes, shape = [("TT2004 epi", 0.1, [0.01, 0.005, 0.002])], [0.02, 0.01, 0.005], [0.25], (64, 64)
+    )
+    common = {"model": "TP06 epi", "dts": dts, "threads": THREADS, "shape": shape}
     return {
         "cable": [
-            Task("myokit", "myokit_cable.py", "Myokit Simulation1d", {"model": model, "dx": dx, "dts": dts})
-            for model, dx, dts in cable
+            Task("myokit", CABLE, "Myokit Simulation1d", {"model": model, "dx": dx, "dts": steps, "shape": (1000,)})
+            for model, dx, steps in cables
         ],
         "sheet": [
-            Task(
-                environment,
-                script,
-                program,
-                {
-                    "model": "TP06 epi",
-                    "dx": dx,
-                    "dts": sheet_dts,
-                    "threads": THREADS,
-                    "shape": shape,
-                    "precision": precision,
-                },
-            )
+            Task(environment, script, program, {**common, "dx": dx, "precision": precision})
             for environment, script, program, precision in sheets
             for dx in meshes
         ],
@@ -115,16 +106,17 @@ def tasks(quick: bool) -> dict[str, list[Task]]:
 
 
 def reference_tasks() -> list[Task]:
-    """CV alone, at steps shorter than any that is timed."""
+    """CV alone, at steps shorter than any that is timed. Kernik's cell where its file lies beside the project."""
+    wanted: list[tuple[float, dict[str, Any]]] = [
+        (dx, {"model": model}) for model in ("TT2004 epi", "TP06 epi") for dx in (0.2, 0.1, 0.05, 0.025)
+    ]
+    if KERNIK.is_file():  # its stimulus is 3 pA/pF; its wave slow
+        kernik = {"model": "Kernik 2019", "file": str(KERNIK), "level": 104 / 3, "duration": 75.0}
+        wanted += [(dx, kernik) for dx in (0.1, 0.05)]
+    dts = [0.001, 0.0005, 0.00025]
     return [
-        Task(
-            "myokit",
-            "myokit_cable.py",
-            "Myokit Simulation1d",
-            {"model": model, "dx": dx, "dts": [0.001, 0.0005, 0.00025], "measure": ["cv"]},
-        )
-        for model in ("TT2004 epi", "TP06 epi")
-        for dx in (0.2, 0.1, 0.05, 0.025)
+        Task("myokit", CABLE, "Myokit Simulation1d", {**of, "dx": dx, "dts": dts, "measure": ["cv"]})
+        for dx, of in wanted
     ]
 
 

@@ -7,8 +7,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,8 @@ TP06_STATE = {
     "f": 0.7888, "f2": 0.9755, "fCass": 0.9953, "s": 0.999998, "r": 2.42e-8, "Ca_i": 0.000126, "R": 0.9073,
     "Ca_SR": 3.64, "Ca_ss": 0.00036, "Na_i": 8.604, "K_i": 136.89,
 }  # fmt: skip
+
+Task = dict[str, Any]
 
 
 def cells(dx: float) -> int:
@@ -61,7 +63,7 @@ def velocity(ts: np.ndarray, first: np.ndarray, last: np.ndarray, dx: float) -> 
     return (stop - start) * dx / took if took > 0 else math.nan
 
 
-def node_steps_per_second(advance: Callable[[int], Any], nodes: int, seconds: float = 1.0, repeats: int = 6) -> float:
+def node_steps_per_second(advance: Callable[[int], Any], nodes: int, seconds: float, repeats: int) -> float:
     """Best of `repeats` runs of about `seconds` each, so that what else the machine does counts little.
 
     `advance(steps)` goes on from where it was; its first call, which compiles, is not timed.
@@ -77,24 +79,41 @@ def node_steps_per_second(advance: Callable[[int], Any], nodes: int, seconds: fl
     return nodes * steps / min(took(steps) for _ in range(repeats))
 
 
-def rows(measure: Callable[[dict[str, Any], float], Mapping[str, Any]]) -> None:
-    """Runs `measure(task, dt)` for every step of the task on the command line, and prints a line of JSON for each.
+class Peer(NamedTuple):
+    """A program, and its own way to run a wave.
 
-    A measurement gives `nodes` and `node_steps_per_s`, or `cv`, or all three; a CV that is NaN says `unstable`.
+    identity: what its rows say of it: program, version, model, precision, threads.
+    velocity: (task, dt, shape) -> CV in m/s, NaN where no wave passes.
+    advancing: (task, dt, shape) -> a function that goes on by so many steps.
+    across: nodes of the strip on which the velocity is measured, beyond the first axis; none for a cable.
     """
-    task: dict[str, Any] = json.loads(sys.argv[1])
+
+    identity: Callable[[Task], dict[str, Any]]
+    velocity: Callable[[Task, float, tuple[int, ...]], float]
+    advancing: Callable[[Task, float, tuple[int, ...]], Callable[[int], Any]]
+    across: tuple[int, ...] = (WIDTH,)
+    seconds: float = 1.0
+    repeats: int = 6
+
+
+def measure(peer: Peer) -> None:
+    """Runs the task on the command line, JSON, with each of its `dts`, and prints a line of JSON for each.
+
+    The task names `dx` (mm) and `shape` (of the timed tissue), and may name what to `measure`: "cv", "speed" or both.
+    """
+    task: Task = json.loads(sys.argv[1])
+    wanted = task.get("measure", ["cv", "speed"])
     for dt in task["dts"]:
-        found = dict(measure(task, dt))
-        nodes, rate = found.pop("nodes", None), found.get("node_steps_per_s")
-        if rate:
-            found["seconds_per_simulated_ms"] = nodes / dt / rate
-        if "cv" in found:
-            found["cv_how"] = HOW
-        failed = not math.isfinite(found.get("cv", 0.0))
-        found["cv"] = None if failed else found.get("cv")
-        print(json.dumps({"dx": task["dx"], "dt": dt, **found, "status": "unstable" if failed else "ok"}), flush=True)
-
-
-def wanted(task: dict[str, Any], what: Iterable[str] = ("cv", "speed")) -> set[str]:
-    """What of `what` the task measures: all, unless it names some."""
-    return set(task.get("measure", what))
+        row = {**peer.identity(task), "dx": task["dx"], "dt": dt, "status": "ok"}
+        if "speed" in wanted:
+            shape = tuple(task["shape"])
+            nodes = math.prod(shape)
+            rate = node_steps_per_second(peer.advancing(task, dt, shape), nodes, peer.seconds, peer.repeats)
+            row |= {"speed_shape": shape, "node_steps_per_s": rate, "seconds_per_simulated_ms": nodes / dt / rate}
+        if "cv" in wanted:
+            strip = (cells(task["dx"]), *peer.across)
+            cv = peer.velocity(task, dt, strip)
+            row |= {"cv_shape": strip, "cv": cv if math.isfinite(cv) else None, "cv_how": HOW}
+            if not math.isfinite(cv):
+                row["status"] = "unstable"
+        print(json.dumps(row), flush=True)

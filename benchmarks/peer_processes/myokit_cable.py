@@ -4,6 +4,7 @@ Cells at the ends have one neighbour, which is the no flux of cell-centred finit
 """
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import measuring
@@ -11,15 +12,14 @@ import myokit
 import numpy as np
 from myokit_model import model, pacing
 
-SPEED_CELLS = 1000
 LOG_INTERVAL = 0.01  # ms
 
 
-def simulation(task: dict[str, Any], dt: float, cells: int) -> Any:
+def cable(task: measuring.Task, dt: float, shape: tuple[int, ...]) -> Any:
     found = myokit.Simulation1d(
         model(task["model"], task.get("file")),
         pacing(task.get("level", 2.0), measuring.STIMULUS_DURATION),
-        ncells=cells,
+        ncells=shape[0],
         rl=True,
     )
     found.set_step_size(dt)
@@ -28,40 +28,29 @@ def simulation(task: dict[str, Any], dt: float, cells: int) -> Any:
     return found
 
 
-def velocity(task: dict[str, Any], dt: float) -> float:
-    dx = task["dx"]
-    run = simulation(task, dt, measuring.cells(dx))
-    V = run._model.label("membrane_potential").qname()
-    time = run._model.time().qname()
-    first, last = (f"{i}.{V}" for i in measuring.ends(dx))
-    log = run.run(task.get("duration", 35.0), log=[time, first, last], log_interval=LOG_INTERVAL)
-    ts, at_first, at_last = (np.array(log[name]) for name in (time, first, last))
-    return measuring.velocity(ts, at_first, at_last, dx)
+def velocity(task: measuring.Task, dt: float, shape: tuple[int, ...]) -> float:
+    names = ["engine.time", *(f"{i}.membrane.V" for i in measuring.ends(task["dx"]))]
+    log = cable(task, dt, shape).run(task.get("duration", 35.0), log=names, log_interval=LOG_INTERVAL)
+    ts, first, last = (np.array(log[name]) for name in names)
+    return measuring.velocity(ts, first, last, task["dx"])
 
 
-def speed(task: dict[str, Any], dt: float) -> dict[str, Any]:
-    run = simulation(task, dt, SPEED_CELLS)
-    rate = measuring.node_steps_per_second(lambda steps: run.run(steps * dt, log=myokit.LOG_NONE), SPEED_CELLS)
-    return {"speed_shape": [SPEED_CELLS], "nodes": SPEED_CELLS, "node_steps_per_s": rate}
+def advancing(task: measuring.Task, dt: float, shape: tuple[int, ...]) -> Callable[[int], Any]:
+    run = cable(task, dt, shape)
+    return lambda steps: run.run(steps * dt, log=myokit.LOG_NONE)
 
 
-def measure(task: dict[str, Any], dt: float) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def identity(task: measuring.Task) -> dict[str, Any]:
+    return {
         "program": "Myokit Simulation1d",
         "version": myokit.__version__,
         "model": task["model"],
         "precision": "float64",
         "threads": 1,
     }
-    what = measuring.wanted(task)
-    if "cv" in what:
-        found |= {"cv_shape": [measuring.cells(task["dx"])], "cv": velocity(task, dt)}
-    if "speed" in what:
-        found |= speed(task, dt)
-    return found
 
 
 if __name__ == "__main__":
     if hasattr(os, "sched_setaffinity"):  # one core, where the system can be told
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    measuring.rows(measure)
+    measuring.measure(measuring.Peer(identity, velocity, advancing, across=()))

@@ -1,5 +1,6 @@
 """Myokit's OpenCL sheet, float32 as it comes, explicit, gates by Rush-Larsen: `python myokit_sheet.py TASK`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import measuring
@@ -10,7 +11,7 @@ from myokit_model import model, pacing
 LOG_INTERVAL = 0.02  # ms
 
 
-def sheet(task: dict[str, Any], dt: float, shape: tuple[int, int]) -> Any:
+def sheet(task: measuring.Task, dt: float, shape: tuple[int, ...]) -> Any:
     found = myokit.SimulationOpenCL(
         model(task["model"]),
         pacing(2.0, measuring.STIMULUS_DURATION),
@@ -25,7 +26,7 @@ def sheet(task: dict[str, Any], dt: float, shape: tuple[int, int]) -> Any:
     return found
 
 
-def velocity(task: dict[str, Any], dt: float, shape: tuple[int, int]) -> float:
+def velocity(task: measuring.Task, dt: float, shape: tuple[int, ...]) -> float:
     names = ["engine.time", *(f"{i}.{shape[1] // 2}.membrane.V" for i in measuring.ends(task["dx"]))]
     try:
         log = sheet(task, dt, shape).run(task.get("duration", 35.0), log=names, log_interval=LOG_INTERVAL)
@@ -35,28 +36,21 @@ def velocity(task: dict[str, Any], dt: float, shape: tuple[int, int]) -> float:
     return measuring.velocity(ts, first, last, task["dx"])
 
 
-def measure(task: dict[str, Any], dt: float) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def advancing(task: measuring.Task, dt: float, shape: tuple[int, ...]) -> Callable[[int], Any]:
+    run = sheet(task, dt, shape)
+    return lambda steps: run.run(steps * dt, log=myokit.LOG_NONE, report_nan=False)
+
+
+def identity(task: measuring.Task) -> dict[str, Any]:
+    return {
         "program": "Myokit SimulationOpenCL",
         "version": myokit.__version__,
         "model": task["model"],
         "precision": task["precision"],
         "threads": task["threads"],
     }
-    what = measuring.wanted(task)
-    if "cv" in what:
-        strip = (measuring.cells(task["dx"]), measuring.WIDTH)
-        found |= {"cv_shape": list(strip), "cv": velocity(task, dt, strip)}
-    if "speed" in what:
-        shape = tuple(task["shape"])
-        run, nodes = sheet(task, dt, shape), shape[0] * shape[1]
-        # Long runs: it copies its state to and from lists of Python at each.
-        rate = measuring.node_steps_per_second(
-            lambda steps: run.run(steps * dt, log=myokit.LOG_NONE, report_nan=False), nodes, seconds=6.0, repeats=3
-        )
-        found |= {"speed_shape": list(shape), "nodes": nodes, "node_steps_per_s": rate}
-    return found
 
 
 if __name__ == "__main__":
-    measuring.rows(measure)
+    # Long runs: it copies its state to and from lists of Python at each.
+    measuring.measure(measuring.Peer(identity, velocity, advancing, seconds=6.0, repeats=3))

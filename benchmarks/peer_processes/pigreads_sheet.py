@@ -1,8 +1,9 @@
 """pigreads' ten Tusscher-Panfilov sheet: OpenCL, explicit, gates by Rush-Larsen: `python pigreads_sheet.py TASK`.
 
-Its arrays are periodic; a rim of nodes outside the tissue ends them. It gives no samples of its own: the strip is run in pieces.
+Its arrays are periodic; a rim of nodes outside the tissue ends them. It keeps no samples: the strip is run in pieces.
 """
 
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -16,7 +17,7 @@ SAMPLE = 0.02  # ms
 class Sheet:
     """A sheet (nx, ny) with a rim, and its state; starts with the stimulus."""
 
-    def __init__(self, task: dict[str, Any], dt: float, shape: tuple[int, int]):
+    def __init__(self, task: measuring.Task, dt: float, shape: tuple[int, ...]):
         nx, ny = shape
         dx = task["dx"]
         self.dt = dt
@@ -45,7 +46,7 @@ class Sheet:
         self.step += steps
 
 
-def velocity(task: dict[str, Any], dt: float, shape: tuple[int, int]) -> float:
+def velocity(task: measuring.Task, dt: float, shape: tuple[int, ...]) -> float:
     sheet = Sheet(task, dt, shape)
     every = max(1, round(SAMPLE / dt))
     samples = round(task.get("duration", 35.0) / (every * dt))
@@ -56,25 +57,19 @@ def velocity(task: dict[str, Any], dt: float, shape: tuple[int, int]) -> float:
     return measuring.velocity(every * dt * np.arange(1, samples + 1), V[0], V[1], task["dx"])
 
 
-def measure(task: dict[str, Any], dt: float) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def advancing(task: measuring.Task, dt: float, shape: tuple[int, ...]) -> Callable[[int], None]:
+    return Sheet(task, dt, shape).advance
+
+
+def identity(task: measuring.Task) -> dict[str, Any]:
+    return {
         "program": "pigreads",
         "version": version("pigreads"),
         "model": "TP06 epi",
         "precision": task["precision"],
         "threads": task["threads"],
     }
-    what = measuring.wanted(task)
-    if "cv" in what:
-        strip = (measuring.cells(task["dx"]), measuring.WIDTH)
-        found |= {"cv_shape": list(strip), "cv": velocity(task, dt, strip)}
-    if "speed" in what:
-        shape = tuple(task["shape"])
-        nodes = shape[0] * shape[1]
-        rate = measuring.node_steps_per_second(Sheet(task, dt, shape).advance, nodes)
-        found |= {"speed_shape": list(shape), "nodes": nodes, "node_steps_per_s": rate}
-    return found
 
 
 if __name__ == "__main__":
-    measuring.rows(measure)
+    measuring.measure(measuring.Peer(identity, velocity, advancing))
