@@ -13,10 +13,11 @@ error. What cannot be installed is a row that says so.
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +43,9 @@ THREADS = 2
 SHEET = (512, 512)
 EQUAL_ERRORS = (2.0, 1.0, 0.5, 0.2)  # percent of CV
 NOTES = {
-    "speed": "best of several runs of a second or more on a machine with other work; first calls, which compile, apart",
+    "speed": "once for each program and model: best of ten runs of a second (of four of six seconds for Myokit's "
+    "OpenCL) on a machine with other work (load_average); first calls, which compile, apart; node_steps_per_cpu_s "
+    "counts the processor time of all threads, waiting included",
     "cv_error_percent": "against the program's own limit of short steps at the same mesh",
     "limits": "second-order polynomial in dt through the three shortest steps; uncertainty: its distance from the line "
     "through the two shortest",
@@ -55,6 +58,7 @@ COLUMNS = {
     "dt": ("dt ms", ".5g"),
     "threads": ("threads", "d"),
     "node_steps_per_s": ("node-steps/s", ".3g"),
+    "node_steps_per_cpu_s": ("/cpu s", ".3g"),
     "seconds_per_simulated_ms": ("s a ms", ".3g"),
     "cv": ("CV m/s", ".5f"),
     "cv_error_percent": ("error %", ".2f"),
@@ -75,34 +79,34 @@ class Task(NamedTuple):
 def tasks(quick: bool) -> dict[str, list[Task]]:
     """By group."""
     coarse, fine = [0.02, 0.01, 0.005, 0.002, 0.001, 0.0005], [0.005, 0.002, 0.001, 0.0005]
-    cables = [
-        ("TT2004 epi", 0.1, coarse),
-        ("TT2004 epi", 0.05, fine),
-        ("TP06 epi", 0.2, coarse),
-        ("TP06 epi", 0.1, coarse),
-        ("TP06 epi", 0.05, fine),
-    ]
+    cables = {
+        "TT2004 epi": [(0.1, coarse), (0.05, fine)],
+        "TP06 epi": [(0.2, coarse), (0.1, coarse), (0.05, fine)],
+    }
     meshes, dts, shape = [0.2, 0.25], [0.02, 0.01, 0.005, 0.0025], SHEET
     if quick:
-        cables = [("TT2004 epi", 0.1, [0.01, 0.005, 0.002])]
+        cables = {"TT2004 epi": [(0.1, [0.01, 0.005, 0.002])]}
         meshes, dts, shape = [0.25], [0.02, 0.01, 0.005], (64, 64)
     sheets = (
         ("finitewave", "finitewave_sheet.py", "finitewave", "float64"),
         ("opencl", "pigreads_sheet.py", "pigreads", "float32"),
         ("opencl", "myokit_sheet.py", "Myokit SimulationOpenCL", "float32"),
     )
-    common = {"model": "TP06 epi", "dts": dts, "threads": THREADS, "shape": shape}
-    return {
-        "cable": [
-            Task("myokit", CABLE, "Myokit Simulation1d", {"model": model, "dx": dx, "dts": steps, "shape": (1000,)})
-            for model, dx, steps in cables
-        ],
-        "sheet": [
-            Task(environment, script, program, {**common, "dx": dx, "precision": precision})
-            for environment, script, program, precision in sheets
-            for dx in meshes
-        ],
-    }
+    found: dict[str, list[Task]] = {"cable": [], "sheet": []}
+
+    def add(group: str, task: Task, meshes: Sequence[tuple[float, list[float]]], timed: float) -> None:
+        """Once for its speed, which depends neither on mesh nor on step, and for its velocities on every mesh."""
+        speed = {"dx": meshes[0][0], "dts": [timed], "measure": ["speed"]}
+        velocities = [{"dx": dx, "dts": steps, "measure": ["cv"]} for dx, steps in meshes]
+        found[group] += [task._replace(settings={**task.settings, **more}) for more in (speed, *velocities)]
+
+    for model, mesh in cables.items():
+        add("cable", Task("myokit", CABLE, "Myokit Simulation1d", {"model": model, "shape": (1000,)}), mesh, 0.002)
+    common = {"model": "TP06 epi", "threads": THREADS, "shape": shape}
+    for environment, script, program, precision in sheets:
+        task = Task(environment, script, program, {**common, "precision": precision})
+        add("sheet", task, [(dx, dts) for dx in meshes], 0.01)
+    return found
 
 
 def reference_tasks() -> list[Task]:
@@ -171,7 +175,8 @@ def failed(task: Task, why: str) -> Row:
     return {"program": task.program, **named, "status": why}
 
 
-def everything(chosen: Iterable[Task], folder: Path) -> list[Row]:
+def everything(chosen: Iterable[Task], folder: Path, keep: Callable[[list[Row]], Any] | None = None) -> list[Row]:
+    """All rows; `keep` is given those so far after every task."""
     rows: list[Row] = []
     for task in chosen:
         print(f"{task.program}, {task.settings['model']}, dx {task.settings['dx']} mm", file=sys.stderr, flush=True)
@@ -179,6 +184,8 @@ def everything(chosen: Iterable[Task], folder: Path) -> list[Row]:
             rows += run(task, environment(task.environment, folder))
         except RuntimeError as why:
             rows.append(failed(task, str(why)))
+        if keep is not None:
+            keep(rows)
     return rows
 
 
@@ -216,24 +223,43 @@ def limits(rows: Iterable[Row]) -> list[Row]:
     return found
 
 
+def joined(rows: Iterable[Row]) -> list[Row]:
+    """Rows with a CV get the speed of their program, model and precision; those of speed alone are left out.
+
+    Rows that failed stay as they are.
+    """
+    rows = list(rows)
+    who = ("program", "model", "precision")
+    timed = {tuple(row.get(k) for k in who): row for row in rows if "node_steps_per_s" in row}
+    found = []
+    for row in rows:
+        if "node_steps_per_s" in row and "cv" not in row:
+            continue
+        speed = timed.get(tuple(row.get(k) for k in who))
+        if speed is not None and "cv" in row:
+            shape, rate = speed["speed_shape"], speed["node_steps_per_s"]
+            row = row | {k: speed[k] for k in ("speed_shape", "node_steps_per_s", "node_steps_per_cpu_s")}
+            row["seconds_per_simulated_ms"] = math.prod(shape) / row["dt"] / rate
+        found.append(row)
+    return found
+
+
 def equal_error(rows: Iterable[Row], percents: Sequence[float] = EQUAL_ERRORS) -> list[Row]:
     """What a simulated ms costs with the longest step whose CV is not further off than so many percent.
 
-    The step is interpolated between those measured, in |error|; never longer than the longest that was stable. The rate
-    is the best of the series: node-steps a second do not depend on dt.
+    The step is interpolated between those measured, in |error|; never longer than the longest that was stable.
     """
     found = []
     for series in _series(rows).values():
-        timed = [row for row in series if row.get("node_steps_per_s") and row.get("cv_error_percent") is not None]
-        if not timed:
+        if any("node_steps_per_s" not in row or "cv_error_percent" not in row for row in series):
             continue
-        rate = max(row["node_steps_per_s"] for row in timed)
-        nodes = int(np.prod(timed[0]["speed_shape"]))
-        dts, errors = np.array(sorted((row["dt"], abs(row["cv_error_percent"])) for row in timed)).T
-        same = {k: timed[0][k] for k in ("program", "model", "precision", "dx", "threads", "speed_shape")}
+        dts, errors = np.array(sorted((row["dt"], abs(row["cv_error_percent"])) for row in series)).T
+        names = ("program", "model", "precision", "dx", "threads", "speed_shape", "node_steps_per_s")
+        same = {k: series[0][k] for k in names}
+        node_steps = math.prod(same["speed_shape"]) / same["node_steps_per_s"]
         for percent in percents:
             dt = float(np.interp(percent, [0.0, *errors], [0.0, *dts]))
-            found.append({**same, "error_percent": percent, "dt": dt, "seconds_per_simulated_ms": nodes / dt / rate})
+            found.append({**same, "error_percent": percent, "dt": dt, "seconds_per_simulated_ms": node_steps / dt})
     return found
 
 
@@ -263,15 +289,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.references:
         write_json(args.references, references(everything(reference_tasks(), args.environments)))
         return
-    of = tasks(args.quick)
-    rows = everything([task for group in args.groups for task in of[group]], args.environments)
-    found = limits(rows)
-    costs = equal_error(rows)
+    of, where = tasks(args.quick), machine()
+    path = args.out / f"tissue_peers{'_quick' if args.quick else ''}.json"
+
+    def keep(rows: list[Row]) -> list[Row]:
+        rows = joined(rows)
+        found = limits(rows)  # before `equal_error`, which reads what it puts into the rows
+        content = {"machine": where, "notes": NOTES, "rows": rows, "limits": found, "equal_error": equal_error(rows)}
+        write_json(path, content)
+        return rows
+
+    rows = keep(everything([task for group in args.groups for task in of[group]], args.environments, keep))
     print(table(rows, COLUMNS))
-    for cost in costs:
+    for cost in equal_error(rows):
         print("{program}, {model}, dx {dx} mm, {error_percent} %: {seconds_per_simulated_ms:.3g} s a ms".format(**cost))
-    content = {"machine": machine(), "notes": NOTES, "rows": rows, "limits": found, "equal_error": costs}
-    write_json(args.out / f"tissue_peers{'_quick' if args.quick else ''}.json", content)
 
 
 if __name__ == "__main__":

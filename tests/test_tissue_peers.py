@@ -27,9 +27,10 @@ def measuring(monkeypatch):
 
 def _row(dt, cv, rate=2.0e6):
     return {
-        "program": "a peer", "version": "1", "model": "TP06 epi", "precision": "float64", "threads": 1, "dx": 0.1,
-        "dt": dt, "cv": cv, "node_steps_per_s": rate, "speed_shape": [1000], "status": "ok",
-    }  # fmt: skip
+        **{"program": "a peer", "version": "1", "model": "TP06 epi", "precision": "float64", "threads": 1, "dx": 0.1},
+        **{"dt": dt, "cv": cv, "status": "ok"},
+        **{"node_steps_per_s": rate, "node_steps_per_cpu_s": rate, "speed_shape": [1000]},
+    }
 
 
 def test_the_limit_of_short_steps_is_found_and_its_uncertainty_covers_it(script):
@@ -50,6 +51,10 @@ def test_equal_error_asks_for_the_step_that_has_it_and_never_for_an_unstable_one
     rows = [_row(dt, 0.75 * (1 - 2.0 * dt)) for dt in (0.005, 0.002, 0.001)]
     rows.append({**_row(0.01, None), "status": "unstable"})
 
+    speed = rows[0] | {"cv_shape": None}
+    del speed["cv"]
+    rows = [{k: v for k, v in row.items() if k not in ("node_steps_per_s", "speed_shape")} for row in rows]
+    rows = script.joined([speed, *rows])
     found = script.limits(rows)
     costs = {cost["error_percent"]: cost for cost in script.equal_error(rows)}
 
@@ -59,11 +64,15 @@ def test_equal_error_asks_for_the_step_that_has_it_and_never_for_an_unstable_one
     assert costs[2.0]["dt"] == pytest.approx(0.005)  # it would be 0.01
     assert costs[0.5]["seconds_per_simulated_ms"] == pytest.approx(1000 / 0.0025 / 2.0e6)
     assert "cv_error_percent" not in rows[-1]
+    assert len(rows) == 4 and rows[1]["seconds_per_simulated_ms"] == pytest.approx(1000 / 0.002 / 2.0e6)
 
 
 def test_a_peer_that_fails_or_cannot_be_installed_is_a_row_and_its_other_rows_are_kept(script, tmp_path, monkeypatch):
     (tmp_path / "half.py").write_text(
-        "import json, sys\nprint('chatter')\nprint(json.dumps({'dt': json.loads(sys.argv[1])['dts'][0], 'status': 'ok'}))\n"
+        "import json, sys\n"
+        "dt = json.loads(sys.argv[1])['dts'][0]\n"
+        "print('chatter')\n"
+        "print(json.dumps({'dt': dt, 'status': 'ok'}))\n"
         "raise ArithmeticError('it diverged')\n"
     )
     task = script.Task("myokit", "half.py", "half a peer", {"model": "TP06 epi", "dx": 0.1, "dts": [0.01]})
@@ -129,7 +138,7 @@ def test_the_peers_model_files_are_the_published_equations(monkeypatch):
         assert np.allclose(start, np.array(theirs.initial_values(True))[order], rtol=1e-12, atol=0)
         for _ in range(10):
             y = np.where(start < 1.5, rng.uniform(0, 1, start.size), start)  # gates
-            amounts = np.array([name.startswith("Ca_") or name in ("Na_i", "K_i") for name in names])
+            amounts = np.array([name in ("Ca_i", "Ca_SR", "Ca_ss", "Na_i", "K_i") for name in names])
             y = np.where(amounts, start * rng.uniform(0.7, 1.4, start.size), y)
             y[0] = rng.uniform(-95, 50)
             of_theirs = np.empty_like(y)

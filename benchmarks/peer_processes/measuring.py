@@ -63,20 +63,22 @@ def velocity(ts: np.ndarray, first: np.ndarray, last: np.ndarray, dx: float) -> 
     return (stop - start) * dx / took if took > 0 else math.nan
 
 
-def node_steps_per_second(advance: Callable[[int], Any], nodes: int, seconds: float, repeats: int) -> float:
-    """Best of `repeats` runs of about `seconds` each, so that what else the machine does counts little.
+def rates(advance: Callable[[int], Any], nodes: int, seconds: float, repeats: int) -> tuple[float, float]:
+    """Node-steps a second, and a second of processor time (of all threads together).
 
+    Each the best of `repeats` runs of about `seconds`, so that what else the machine does counts little.
     `advance(steps)` goes on from where it was; its first call, which compiles, is not timed.
     """
 
-    def took(steps: int) -> float:
-        begin = time.perf_counter()
+    def took(steps: int) -> tuple[float, float]:
+        begin, begin_cpu = time.perf_counter(), time.process_time()
         advance(steps)
-        return time.perf_counter() - begin
+        return time.perf_counter() - begin, time.process_time() - begin_cpu
 
     advance(2)
-    steps = max(4, math.ceil(4 * seconds / took(4)))
-    return nodes * steps / min(took(steps) for _ in range(repeats))
+    steps = max(4, math.ceil(4 * seconds / took(4)[0]))
+    wall, cpu = zip(*(took(steps) for _ in range(repeats)), strict=True)
+    return nodes * steps / min(wall), nodes * steps / min(cpu)
 
 
 class Peer(NamedTuple):
@@ -93,7 +95,7 @@ class Peer(NamedTuple):
     advancing: Callable[[Task, float, tuple[int, ...]], Callable[[int], Any]]
     across: tuple[int, ...] = (WIDTH,)
     seconds: float = 1.0
-    repeats: int = 6
+    repeats: int = 10
 
 
 def measure(peer: Peer) -> None:
@@ -108,8 +110,8 @@ def measure(peer: Peer) -> None:
         if "speed" in wanted:
             shape = tuple(task["shape"])
             nodes = math.prod(shape)
-            rate = node_steps_per_second(peer.advancing(task, dt, shape), nodes, peer.seconds, peer.repeats)
-            row |= {"speed_shape": shape, "node_steps_per_s": rate, "seconds_per_simulated_ms": nodes / dt / rate}
+            rate, of_cpu = rates(peer.advancing(task, dt, shape), nodes, peer.seconds, peer.repeats)
+            row |= {"speed_shape": shape, "node_steps_per_s": rate, "node_steps_per_cpu_s": of_cpu}
         if "cv" in wanted:
             strip = (cells(task["dx"]), *peer.across)
             cv = peer.velocity(task, dt, strip)

@@ -1,9 +1,8 @@
-"""Myokit's cable in C, float64, explicit, gates by Rush-Larsen: `python myokit_cable.py TASK`.
+"""Myokit's cable in C, float64, explicit, gates by Rush-Larsen, one thread: `python myokit_cable.py TASK`.
 
 Cells at the ends have one neighbour, which is the no flux of cell-centred finite volumes.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +50,4 @@ def identity(task: measuring.Task) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    if hasattr(os, "sched_setaffinity"):  # one core, where the system can be told
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     measuring.measure(measuring.Peer(identity, velocity, advancing, across=()))
