@@ -1,7 +1,7 @@
 """Other programs' tissue: node-steps a second, and how wrong the conduction velocity is at each step.
 
     python benchmarks/tissue_peers.py                         # makes the environments from PyPI; some half an hour
-    python benchmarks/tissue_peers.py --groups cable          # Myokit's cable in C alone
+    python benchmarks/tissue_peers.py --groups cable          # Myokit's cable in C alone; the file keeps the others
     python benchmarks/tissue_peers.py --quick                 # few rows, to see that it works
     python benchmarks/tissue_peers.py --references FILE.json  # the converged velocities that the tests use
 
@@ -43,9 +43,11 @@ THREADS = 2
 SHEET = (512, 512)
 EQUAL_ERRORS = (2.0, 1.0, 0.5, 0.2)  # percent of CV
 NOTES = {
-    "speed": "once for each program and model: best of ten runs of a second (of four of six seconds for Myokit's "
-    "OpenCL) on a machine with other work (load_average); first calls, which compile, apart; node_steps_per_cpu_s "
-    "counts the processor time of all threads, waiting included",
+    "speed": "once for each program and model, best of several runs; first calls, which compile, apart",
+    "node_steps_per_s": "of the clock, on a machine with other work (load_average)",
+    "node_steps_per_cpu_s": "of the processor time of all threads together",
+    "seconds_per_simulated_ms": "with the higher of the clock's rate and what the threads would do on cores of their "
+    "own (threads x node_steps_per_cpu_s): a busy machine does not count against a program",
     "cv_error_percent": "against the program's own limit of short steps at the same mesh",
     "limits": "second-order polynomial in dt through the three shortest steps; uncertainty: its distance from the line "
     "through the two shortest",
@@ -237,11 +239,15 @@ def joined(rows: Iterable[Row]) -> list[Row]:
             continue
         speed = timed.get(tuple(row.get(k) for k in who))
         if speed is not None and "cv" in row:
-            shape, rate = speed["speed_shape"], speed["node_steps_per_s"]
             row = row | {k: speed[k] for k in ("speed_shape", "node_steps_per_s", "node_steps_per_cpu_s")}
-            row["seconds_per_simulated_ms"] = math.prod(shape) / row["dt"] / rate
+            row["seconds_per_simulated_ms"] = _seconds_a_step(row) / row["dt"]
         found.append(row)
     return found
+
+
+def _seconds_a_step(row: Row) -> float:
+    """With the higher of two rates: see `NOTES`."""
+    return math.prod(row["speed_shape"]) / max(row["node_steps_per_s"], row["threads"] * row["node_steps_per_cpu_s"])
 
 
 def equal_error(rows: Iterable[Row], percents: Sequence[float] = EQUAL_ERRORS) -> list[Row]:
@@ -254,13 +260,25 @@ def equal_error(rows: Iterable[Row], percents: Sequence[float] = EQUAL_ERRORS) -
         if any("node_steps_per_s" not in row or "cv_error_percent" not in row for row in series):
             continue
         dts, errors = np.array(sorted((row["dt"], abs(row["cv_error_percent"])) for row in series)).T
-        names = ("program", "model", "precision", "dx", "threads", "speed_shape", "node_steps_per_s")
-        same = {k: series[0][k] for k in names}
-        node_steps = math.prod(same["speed_shape"]) / same["node_steps_per_s"]
+        same = {k: series[0][k] for k in ("program", "model", "precision", "dx", "threads", "speed_shape")}
         for percent in percents:
             dt = float(np.interp(percent, [0.0, *errors], [0.0, *dts]))
-            found.append({**same, "error_percent": percent, "dt": dt, "seconds_per_simulated_ms": node_steps / dt})
+            found.append(
+                {
+                    **same,
+                    "error_percent": percent,
+                    "dt": dt,
+                    "seconds_per_simulated_ms": _seconds_a_step(series[0]) / dt,
+                }
+            )
     return found
+
+
+def others(path: Path, chosen: Iterable[Task]) -> list[Row]:
+    """Rows that a file has of programs that are not run now."""
+    programs = {task.program for task in chosen}
+    kept = json.loads(path.read_text())["rows"] if path.is_file() else []
+    return [row for row in kept if row["program"] not in programs]
 
 
 def references(rows: Iterable[Row]) -> Row:
@@ -290,16 +308,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_json(args.references, references(everything(reference_tasks(), args.environments)))
         return
     of, where = tasks(args.quick), machine()
+    chosen = [task for group in args.groups for task in of[group]]
     path = args.out / f"tissue_peers{'_quick' if args.quick else ''}.json"
 
     def keep(rows: list[Row]) -> list[Row]:
-        rows = joined(rows)
+        rows = joined(rows) + others(path, chosen)
         found = limits(rows)  # before `equal_error`, which reads what it puts into the rows
         content = {"machine": where, "notes": NOTES, "rows": rows, "limits": found, "equal_error": equal_error(rows)}
         write_json(path, content)
         return rows
 
-    rows = keep(everything([task for group in args.groups for task in of[group]], args.environments, keep))
+    rows = keep(everything(chosen, args.environments, keep))
     print(table(rows, COLUMNS))
     for cost in equal_error(rows):
         print("{program}, {model}, dx {dx} mm, {error_percent} %: {seconds_per_simulated_ms:.3g} s a ms".format(**cost))

@@ -66,8 +66,8 @@ def velocity(ts: np.ndarray, first: np.ndarray, last: np.ndarray, dx: float) -> 
 def rates(advance: Callable[[int], Any], nodes: int, seconds: float, repeats: int) -> tuple[float, float]:
     """Node-steps a second, and a second of processor time (of all threads together).
 
-    Each the best of `repeats` runs of about `seconds`, so that what else the machine does counts little.
-    `advance(steps)` goes on from where it was; its first call, which compiles, is not timed.
+    Each the best of `repeats` runs of at least `seconds` of processor time, so that what else the machine does counts
+    little. `advance(steps)` goes on from where it was; its first call, which compiles, is not timed.
     """
 
     def took(steps: int) -> tuple[float, float]:
@@ -76,7 +76,9 @@ def rates(advance: Callable[[int], Any], nodes: int, seconds: float, repeats: in
         return time.perf_counter() - begin, time.process_time() - begin_cpu
 
     advance(2)
-    steps = max(4, math.ceil(4 * seconds / took(4)[0]))
+    steps = 4
+    while took(steps)[1] < seconds:
+        steps *= 2
     wall, cpu = zip(*(took(steps) for _ in range(repeats)), strict=True)
     return nodes * steps / min(wall), nodes * steps / min(cpu)
 
@@ -94,8 +96,8 @@ class Peer(NamedTuple):
     velocity: Callable[[Task, float, tuple[int, ...]], float]
     advancing: Callable[[Task, float, tuple[int, ...]], Callable[[int], Any]]
     across: tuple[int, ...] = (WIDTH,)
-    seconds: float = 1.0
-    repeats: int = 10
+    seconds: float = 0.5
+    repeats: int = 8
 
 
 def measure(peer: Peer) -> None:

@@ -11,7 +11,7 @@ import myokit
 import numpy as np
 from myokit_model import model, pacing
 
-LOG_INTERVAL = 0.01  # ms
+LOG_INTERVAL = 0.01  # ms; it steps to every sample, so never shorter than a step
 
 
 def cable(task: measuring.Task, dt: float, shape: tuple[int, ...]) -> Any:
@@ -29,7 +29,8 @@ def cable(task: measuring.Task, dt: float, shape: tuple[int, ...]) -> Any:
 
 def velocity(task: measuring.Task, dt: float, shape: tuple[int, ...]) -> float:
     names = ["engine.time", *(f"{i}.membrane.V" for i in measuring.ends(task["dx"]))]
-    log = cable(task, dt, shape).run(task.get("duration", 35.0), log=names, log_interval=LOG_INTERVAL)
+    run = cable(task, dt, shape)
+    log = run.run(task.get("duration", 35.0), log=names, log_interval=max(LOG_INTERVAL, dt))
     ts, first, last = (np.array(log[name]) for name in names)
     return measuring.velocity(ts, first, last, task["dx"])
 

@@ -53,4 +53,4 @@ def identity(task: measuring.Task) -> dict[str, Any]:
 
 if __name__ == "__main__":
     # Long runs: it copies its state to and from lists of Python at each.
-    measuring.measure(measuring.Peer(identity, velocity, advancing, seconds=6.0, repeats=4))
+    measuring.measure(measuring.Peer(identity, velocity, advancing, seconds=5.0, repeats=3))
