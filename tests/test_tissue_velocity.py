@@ -132,7 +132,7 @@ def test_what_is_no_pair_of_cells_is_refused(start, stop, beat, message):
 
 
 def test_only_runs_have_velocities():
-    with pytest.raises(ValueError, match="run = 3.0; allowed: Run"):
+    with pytest.raises(ValueError, match=r"run = 3\.0; allowed: Run"):
         velocity_map(3.0)
 
 
@@ -149,15 +149,18 @@ def test_velocity_of_a_cable_does_not_depend_on_what_is_saved():
 @pytest.mark.slow
 def test_an_oblique_plane_wave_has_no_stripes():
     """A wave of ten Tusscher 2004 at 30 degrees: the local speed has a standard deviation below 1 % of it."""
-    n, dx, angle = 90, 0.1, np.pi / 6
+    n, dx, angle = 100, 0.1, np.pi / 6
     tissue = jc.tissue.Tissue(jc.models.TenTusscher2004(), shape=(n, n), spacing=dx, diffusivity=0.154)
-    y, x = np.meshgrid(*tissue.centres(), indexing="ij")
-    along = x * np.cos(angle) + y * np.sin(angle)
+    y, x = np.meshgrid(*(c - n * dx / 2 for c in tissue.centres()), indexing="ij")
+    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     pulse = jc.protocols.PulseTrain(amplitude=-52.0, duration=1.0, period=np.inf)
-    stimulus = jc.tissue.Stimulus(pulse, along < 1.0)
-    run = jc.tissue.simulate(tissue, [stimulus], t1=20.0, save_every=10.0)
-    speed = np.linalg.norm(velocity_map(run), axis=0)
-    # Far from the edges, where no flux bends the front, and from the stimulus.
-    inside = (along > 4.5) & (along < 7.5) & (np.minimum(x, y) > 2.5) & (np.maximum(x, y) < n * dx - 2.5)
-    assert inside.sum() > 500
-    assert speed[inside].std() < 0.01 * speed[inside].mean()
+    stimulus = jc.tissue.Stimulus(pulse, np.abs(along) < 0.5)
+    run = jc.tissue.simulate(tissue, [stimulus], t1=8.0, save_every=8.0)
+    vectors = velocity_map(run)
+    # Away from the stimulus, and from the edges, where no flux bends the front.
+    inside = (np.abs(along) > 1.8) & (np.abs(along) < 3.5) & (np.abs(across) < 2)
+    assert inside.sum() > 1000
+    speed = np.linalg.norm(vectors, axis=0)[inside]
+    direction = (vectors[1] * np.cos(angle) + vectors[0] * np.sin(angle))[inside] * np.sign(along[inside]) / speed
+    assert speed.std() < 0.01 * speed.mean()
+    assert direction.min() > 0.99

@@ -30,7 +30,7 @@ def _is_known(x):
 
 
 def activated(times, spacing, mask=None, apd=None):
-    """A run whose cells are activated at these times, (*grid) or (beats, *grid), and for these APDs (one a beat), ms."""
+    """A run whose cells are activated at these times, (*grid) or (beats, *grid), for these APDs (one a beat), ms."""
     times = times[None] if times.ndim == len(spacing) else times
     tissue = Tissue(jc.models.TenTusscher2004(), times.shape[1:], spacing, 0.154, mask=mask)
     fall = times if apd is None else times + np.reshape(apd, (-1, *(1 for _ in spacing)))
