@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .lazy import exports
 
-_MODULES = ("biomarkers", "hidden_state", "models", "pharmacology", "plot", "population", "protocols", "twin")
+_MODULES = ("biomarkers", "hidden_state", "models", "pharmacology", "plot", "population", "protocols", "tissue", "twin")
 """Public names that are modules of this package."""
 _MODULE_OF = {
     "use_cache": "cache",
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from . import plot as plot
     from . import population as population
     from . import protocols as protocols
+    from . import tissue as tissue
     from . import twin as twin
     from .cache import use_cache as use_cache
     from .cell import AbstractCell as AbstractCell

@@ -33,7 +33,7 @@ def _as_float_array(x: Any) -> Array:
 
 
 def _parameter_value(name: str, value: Any) -> Array:
-    """A number, or one a cell; anything else is a ValueError."""
+    """A number, or one a cell (of a tissue in the grid's shape); anything else is a ValueError."""
     try:
         array = _as_float_array(value)
         if any(not is_known_real(x) for x in jax.tree.leaves(value)):  # numpy takes the text "5" for a number, and True
@@ -44,8 +44,10 @@ def _parameter_value(name: str, value: Any) -> Array:
         raise ValueError(
             f"parameter {name}: a population of 0 cells; allowed: a number, or shape (n_cells,), n_cells >= 1"
         )
-    if array.ndim > 1:
-        raise ValueError(f"parameter {name}: expected a number or shape (n_cells,), got shape {array.shape}")
+    if array.ndim > 3:
+        raise ValueError(
+            f"parameter {name}: expected a number, shape (n_cells,) or that of a tissue's grid, got shape {array.shape}"
+        )
     return array
 
 
@@ -117,7 +119,8 @@ class AbstractCell(eqx.Module):
     def replace(self, **values: ArrayLike) -> Self:
         """A new cell with the named parameters set, e.g. `cell.replace(g_Kr=0.5 * cell.g_Kr)`.
 
-        Each value is a number, or one number a cell (shape `(n,)`). Unknown names and other shapes are a ValueError.
+        Each value is a number, or one number a cell (shape `(n,)`; in a tissue the shape of its grid). Unknown names and
+        other shapes are a ValueError.
         """
         paths = {path[-1]: path for path, _ in _fields(self)}
         for name in values:
@@ -137,8 +140,15 @@ class AbstractCell(eqx.Module):
         return eqx.tree_at(lambda c: [_get(c, p) for p in paths], nothing, axes, is_leaf=lambda x: x is None)
 
     def population_size(self) -> int | None:
-        """Number of cells, or None for a single cell; parameters of different lengths are a ValueError."""
+        """Number of cells, or None for a single cell; a ValueError where parameters have different lengths, or the
+        shape of a tissue's grid."""
         shapes = {path[-1]: jnp.shape(_get(self, path)) for path, _ in _fields(self)}
+        for name, shape in shapes.items():
+            if len(shape) > 1:
+                raise ValueError(
+                    f"parameter {name}: has the shape {shape} of a tissue's grid (see jaxcardio.tissue); allowed here: "
+                    "a number, or shape (n_cells,)"
+                )
         lengths = {name: shape[0] for name, shape in shapes.items() if len(shape) == 1}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"parameters of one population have different lengths: {lengths}")

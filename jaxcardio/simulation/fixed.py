@@ -90,7 +90,7 @@ def make_plan(drive, times: Times, dtype) -> Plan:
             jump = jnp.abs(value - before) > 1e-6 * (jnp.abs(value) + jnp.abs(before))
         else:
             jump[positions(ts, edges)] = True
-    size, slots, slot, kept = _cut_at(n, saved[saved > 0] - 1)
+    size, slots, slot, kept = cut_at(n, saved[saved > 0] - 1)
     command = command_at_start = None
     if drive is not None and drive.kind == "voltage":
         command_at_start = cast(drive.value(ts[:1]), dtype)[0]
@@ -98,11 +98,11 @@ def make_plan(drive, times: Times, dtype) -> Plan:
         at_slots[kept] = saved[saved > 0]
         command = cast(drive.value(ts[at_slots]), dtype).reshape(-1, slots)
     steps = Steps(
-        start=_in_blocks(times.t0 + start, size, dtype),
-        dt=_in_blocks(length, size, dtype),
-        value=_in_blocks(value, size, dtype),
-        slope=_in_blocks(slope, size, dtype),
-        jump=_in_blocks(jump, size, bool),
+        start=in_blocks(times.t0 + start, size, dtype),
+        dt=in_blocks(length, size, dtype),
+        value=in_blocks(value, size, dtype),
+        slope=in_blocks(slope, size, dtype),
+        jump=in_blocks(jump, size, bool),
     )
     blocks = _Blocks(steps, slot, command)
     return Plan(
@@ -115,7 +115,7 @@ def make_plan(drive, times: Times, dtype) -> Plan:
     )
 
 
-def _cut_at(n: int, saved: np.ndarray) -> tuple[int, int, np.ndarray | None, np.ndarray]:
+def cut_at(n: int, saved: np.ndarray) -> tuple[int, int, np.ndarray | None, np.ndarray]:
     """Cuts n steps into blocks, given the steps whose end is saved.
 
     Returns the steps and the slots of a block, the slot of each step (see `_Blocks`), and which slots are wanted.
@@ -141,13 +141,14 @@ def _cut_at(n: int, saved: np.ndarray) -> tuple[int, int, np.ndarray | None, np.
     return size, slots, slot, kept.ravel()
 
 
-def _in_blocks(x, size: int, dtype):
-    """(steps,) -> (blocks, size), padded with zeros at the end."""
+def in_blocks(x, size: int, dtype):
+    """(steps, ...) -> (blocks, size, ...), padded with zeros at the end."""
     if x is None:
         return None
     x = cast(x, dtype)
     xp = np if isinstance(x, np.ndarray) else jnp
-    return xp.pad(x, (0, -x.shape[0] % size)).reshape(-1, size)
+    padded = xp.pad(x, [(0, -x.shape[0] % size), *[(0, 0)] * (x.ndim - 1)])
+    return padded.reshape(-1, size, *x.shape[1:])
 
 
 def run_plan(cell, y0, plan: Plan, solver, names, progress):

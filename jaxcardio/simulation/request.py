@@ -118,7 +118,7 @@ def make_request(
     published, n = cell.initial_state(), cell.population_size()
     if n == 0:
         raise ValueError("cell: a population of 0 cells; allowed: at least one")
-    names = _output_names(cell, type(published)._fields, outputs)
+    names = output_names(cell, type(published)._fields, outputs)
     y0 = _initial_state(cell, published, n, y0, dtype)
     clamped = solver is None and protocol is not None and protocol.kind == "voltage" and not is_traced(grid)
     solver = RushLarsen() if solver is None else solver
@@ -234,7 +234,7 @@ def _times(drive, t0, t1, dt, grid, save_every, save_at, adaptive, closed_form) 
     every_step = isinstance(save_at, str) and save_at == "steps"
     if every_step and adaptive:
         raise ValueError("save_at = 'steps'; allowed in an adaptive run: times in ms")
-    ts, saved = (np.zeros(0), np.zeros(0)) if every_step else _save_times(t0, t1, save_every, save_at)
+    ts, saved = (np.zeros(0), np.zeros(0)) if every_step else times_to_save(t0, t1, save_every, save_at)
     edges = np.zeros(0) if drive is None else drive.edges(0.0, length)
     if adaptive:
         corners = np.zeros(0) if drive is None else without(drive.corners(0.0, length), edges)
@@ -261,7 +261,7 @@ def _checked_grid(grid, t0, t1) -> np.ndarray:
     return grid - t0
 
 
-def _save_times(t0, t1, every, at) -> tuple[np.ndarray, np.ndarray]:
+def times_to_save(t0, t1, every, at) -> tuple[np.ndarray, np.ndarray]:
     """Times to save: absolute, and since t0."""
     length = t1 - t0
     if every is not None and at is not None:
@@ -308,7 +308,7 @@ def _check_samples(n: int, times: Times, names, dtype) -> None:
     check_fits(f"{n} cells, {len(names)} outputs", np.shape(times.saved)[0], "samples of them", each)
 
 
-def _output_names(cell, states: tuple[str, ...], outputs) -> tuple[str, ...]:
+def output_names(cell, states: tuple[str, ...], outputs) -> tuple[str, ...]:
     if outputs is None:
         return states
     if isinstance(outputs, str) or not isinstance(outputs, list | tuple | set | frozenset) or len(outputs) == 0:
