@@ -97,7 +97,7 @@ def phase_singularities(
     doi 10.1114/1.1335538.
     """
     if run.tissue.axes != 2:
-        raise refusal("run", f"of {run.tissue.axes} axes", "", "a run of a sheet (two axes)")
+        raise refusal("run.tissue.shape", run.tissue.shape, "cells", "a sheet, (ny, nx)")
     a, b = _plane(run, delay, second, centre)
     if is_traced(a, b):
         raise ValueError("run is traced; allowed: a run whose values are known: their number is not fixed")
@@ -169,7 +169,7 @@ def period(run: "Run", *, since: float | None = None) -> Float[Numbers, "*grid"]
     """
     beats = run.activation_times.shape[0]
     if beats < 2:
-        raise refusal("run", "of one beat", "", "simulate(..., beats=n) with n >= 2")
+        raise refusal("beats", beats, "", ">= 2 in simulate(..., beats=)")
     check("since", since, "ms", "a number", lambda x: np.isfinite(x) & (x.ndim == 0))
     times = run.activation_times
     xp = namespace(times)
@@ -201,7 +201,7 @@ def dominant_frequency(run: "Run", *, since: float | None = None) -> Float[Array
     used = np.flatnonzero(ts >= (-np.inf if since is None else since))
     steps = np.diff(ts[used])
     if len(used) < 8 or np.ptp(steps) > 1e-6 * steps.mean():
-        raise refusal("run", f"with {len(used)} samples", "", "at least 8 evenly spaced ones since `since`")
+        raise refusal("samples", len(used), "", "at least 8, evenly spaced, from `since` on")
     V = run.V[used[0] :]
     window = jnp.asarray(np.hanning(len(used) + 1)[:-1], V.dtype).reshape(-1, *(1 for _ in run.tissue.shape))
     lines = jnp.abs(jnp.fft.rfft((V - V.mean(axis=0, keepdims=True)) * window, axis=0))
