@@ -1,5 +1,7 @@
 """Phase, singularities and tips of spirals whose centre, rotation and period are known."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ def sheet(shape=(50, 60), spacing=(0.5, 0.4), **options):
     return Tissue(CELL, shape, spacing, 0.154, **options)
 
 
-def spirals(tissue, ts, *centres, pitch=12.0, core=2.0):
+def spirals(tissue: Tissue, ts: np.ndarray, *centres: Any, pitch: float = 12.0, core: float = 2.0) -> np.ndarray:
     """V of Archimedean spirals of one period: each (x, y, +1 clockwise or -1), mm; x and y may depend on t.
 
     The complex product of single spirals, each with an amplitude that vanishes at its centre over `core` mm.
@@ -27,8 +29,8 @@ def spirals(tissue, ts, *centres, pitch=12.0, core=2.0):
     y, x = np.meshgrid(*tissue.centres(), indexing="ij")
     z = np.exp(2j * np.pi * ts / TURN)[:, None, None] * np.ones(tissue.shape)
     for cx, cy, charge in centres:
-        dx = x - np.broadcast_to(cx(ts) if callable(cx) else cx, ts.shape)[:, None, None]
-        dy = y - np.broadcast_to(cy(ts) if callable(cy) else cy, ts.shape)[:, None, None]
+        at_x, at_y = (np.broadcast_to(c(ts) if callable(c) else c, ts.shape)[:, None, None] for c in (cx, cy))
+        dx, dy = x - at_x, y - at_y
         r = np.hypot(dx, dy)
         turned = (dx + 1j * charge * dy) / np.maximum(r, 1e-12)
         z = z * np.tanh(r / core) * turned * np.exp(-2j * np.pi * r / pitch)
@@ -152,7 +154,7 @@ def test_phase_grows_evenly_and_is_unknown_before_the_delay():
 
 
 def test_a_real_action_potential_turns_once_a_beat():
-    pacing = jc.protocols.PulseTrain(amplitude=-52.0, duration=1.0, period=600.0, start=10.0)
+    pacing = jc.protocols.PulseTrain(amplitude=-52.0, duration=1.0, period=600.0, start=40.0)
     tissue = Tissue(CELL, (2,), 1.0, 0.154)
     run = jc.tissue.simulate(tissue, [jc.tissue.Stimulus(pacing)], t1=1800.0, dt=0.1, save_every=2.0, beats=3)
     phase = np.unwrap(np.asarray(phase_map(run, delay=20.0))[10:, 1])

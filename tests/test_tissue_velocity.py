@@ -133,7 +133,7 @@ def test_what_is_no_pair_of_cells_is_refused(start, stop, beat, message):
 
 def test_only_runs_have_velocities():
     with pytest.raises(ValueError, match=r"run = 3\.0; allowed: Run"):
-        velocity_map(3.0)
+        velocity_map(3.0)  # pyright: ignore[reportArgumentType]
 
 
 def test_velocity_of_a_cable_does_not_depend_on_what_is_saved():

@@ -13,9 +13,7 @@ def _run(tissue, ts, V, activation_times, repolarisation_times):
         ys={tissue.cell.potential: V},
         activation_times=activation_times,
         repolarisation_times=repolarisation_times,
-        activations=jnp.asarray(np.isfinite(np.asarray(activation_times)).sum(0))
-        if _is_known(activation_times)
-        else None,
+        activations=jnp.sum(jnp.isfinite(activation_times), axis=0),
         status=jnp.zeros(tissue.shape, int),
         final_state=None,
         tissue=tissue,
@@ -23,10 +21,6 @@ def _run(tissue, ts, V, activation_times, repolarisation_times):
         threshold=-30.0,
         settings="made up",
     )
-
-
-def _is_known(x):
-    return isinstance(x, np.ndarray)
 
 
 def activated(times, spacing, mask=None, apd=None):
