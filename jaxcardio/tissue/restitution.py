@@ -178,7 +178,8 @@ class _Pacing:
             check_known(name, value, "pA/pF", "< 0, finite: that depolarises", lambda x: np.isfinite(x) & (x < 0))
         self.tissue, self.cycle_length, self.options = tissue, float(cycle_length), options
         self.amplitude, self.cell_amplitude, self.duration = amplitude, cell_amplitude, duration
-        self.region = np.s_[..., : max(1, tissue.shape[-1] // 10)] if region is None else region
+        first = slice(max(1, tissue.shape[-1] // 10))
+        self.region = (*(slice(None) for _ in tissue.shape[:-1]), first) if region is None else region
 
     def first_state(self, prepaced: int, y0: Any) -> Any:
         """The state the tissue starts from."""
