@@ -1,5 +1,7 @@
 """Electrograms against closed forms, symmetries, and waves that run by."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -86,7 +88,7 @@ def test_uniform_tissue_is_silent(axes):
     shape = (9, 8, 7)[:axes]
     mask = np.ones(shape, bool)
     mask[2] = False
-    fibres = {} if axes == 1 else {"fibres": 0.7}
+    fibres: dict[str, Any] = {} if axes == 1 else {"fibres": 0.7}
     tissues = [
         Tissue(CELL, shape, 0.1, np.linspace(0.05, 0.2, mask.size).reshape(shape)),
         Tissue(CELL, shape, 0.1, D, mask=mask)

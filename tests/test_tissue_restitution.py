@@ -1,5 +1,7 @@
 """Restitution of CV and APD: against plain runs of the same stimuli, block that is known, and openCARP's tutorial."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ from jaxcardio.tissue.restitution import Restitution, dynamic_restitution, resti
 # Aliev-Panfilov in its own unit of time, 12.9 ms: an APD of 17, a wave of 1.3 mm per unit.
 CELL = jc.models.AlievPanfilov1996()
 CABLE = Tissue(CELL, (60,), 0.5, 1.0)
-PULSE = {"amplitude": -0.5, "duration": 2.0, "dt": 0.1}
+PULSE: dict[str, Any] = {"amplitude": -0.5, "duration": 2.0, "dt": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def test_block_before_tissue_that_recovers_late_is_told_from_capture():
     """Cells of the far half recover slowly: a wave at 30 is captured and stops there; one at 80 passes."""
     late = np.where(np.arange(60) < 30, 0.2, 0.05)
     cable = CABLE.replace(cell=CELL.replace(mu1=jnp.asarray(late)))
-    found = restitution(cable, [80.0, 30.0], cycle_length=80.0, beats=1, place=(10,), **PULSE)
+    found = restitution(cable, [80.0, 30.0], cycle_length=80.0, beats=3, place=(10,), **PULSE)
     np.testing.assert_array_equal(found.captured, [True, True])
     np.testing.assert_array_equal(found.conducted, [True, False])
     assert np.isfinite(found.apd).all()  # at the place, before the block
@@ -130,7 +132,7 @@ def test_a_run_that_begins_on_a_plateau_sees_its_next_beat():
     ],
 )
 def test_what_is_no_protocol_is_refused(change, message):
-    given = {"intervals": [30.0], "cycle_length": 80.0, **PULSE, **change}
+    given: dict[str, Any] = {"intervals": [30.0], "cycle_length": 80.0, **PULSE, **change}
     with pytest.raises(ValueError, match=message):
         restitution(CABLE, **given)
 
@@ -189,8 +191,7 @@ def test_openCARP_restitution_of_cv(conductivity):
         dt=0.02,
         diffusion="implicit",
     )
-    for k, (interval, velocity) in enumerate(column.items()):
-        print(interval, found.velocity[k], velocity)
+    for k, velocity in enumerate(column.values()):
         if velocity is not None:
             assert found.velocity[k] == pytest.approx(velocity, rel=0.03)
     assert found.shortest == min(interval for interval, velocity in column.items() if velocity)

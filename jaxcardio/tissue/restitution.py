@@ -42,8 +42,8 @@ class Restitution(NamedTuple):
     def shortest(self) -> float:
         """The shortest interval, ms, at which each beat was conducted, as at all longer ones given; NaN if none was."""
         order = np.argsort(-self.intervals)
-        conducts = np.reshape(self.conducted, (len(order), -1)).all(axis=1)
-        number = int(np.logical_and.accumulate(conducts[order]).sum())
+        conducts = np.all(np.reshape(self.conducted, (len(order), -1)), axis=1)
+        number = int(np.sum(np.logical_and.accumulate(np.asarray(conducts)[order])))
         return float(self.intervals[order[number - 1]]) if number else float("nan")
 
 
