@@ -47,9 +47,7 @@ def dense(diffusion, shape) -> np.ndarray:
 
 def a_run(tissue, V, t1, dt, diffusion: Any = "explicit", solver=None):
     """V at t1 of a run that begins with V."""
-    run = jc.tissue.simulate(
-        tissue, t1=t1, dt=dt, save_at=[t1], y0=PassiveState(V), diffusion=diffusion, solver=solver
-    )
+    run = jc.tissue.simulate(tissue, t1=t1, dt=dt, save_at=[t1], y0=PassiveState(V), diffusion=diffusion, solver=solver)
     return run.V[-1]
 
 
