@@ -5,12 +5,12 @@
 prints when the slab's corners and its centre are activated, beside a finite-volume code (cardiacFoam, dt 0.005) and the
 mean and spread of eleven codes (dt 0.01), and writes tissue_niederer.json.
 
-- Set-up: 20 x 7 x 3 mm, fibres along x; ten Tusscher & Panfilov 2006, epicardial; conductivities of the paper in series;
-  1400 1/cm, 1 uF/cm^2. Activation is V through 0 mV, between steps.
+- Set-up: 20 x 7 x 3 mm, fibres along x; ten Tusscher & Panfilov 2006, epicardial; conductivities of the paper in
+  series; 1400 1/cm, 1 uF/cm^2. Activation is V through 0 mV, between steps.
 - Stimulus: 50,000 uA/cm^3 for 2 ms, -35.714 pA/pF, in the cells whose centre lies in the closed cube of 1.5 mm at the
   origin: at 0.2 mm eight along each axis, the last of which is cut by the cube's side; at 0.1 mm fifteen.
-- A point is sampled by linear extrapolation of the times from the centres of the two cells nearest to it along each axis
-  (at the slab's centre: interpolation). `nearest` is the mean over the cells nearest to it.
+- A point is sampled by linear extrapolation of the times from the centres of the two cells nearest to it along each
+  axis (at the slab's centre: interpolation). `nearest` is the mean over the cells nearest to it.
 - Extrapolated: the far corner at spacing 0, from 0.2 and 0.1 mm by order two.
 """
 

@@ -252,9 +252,9 @@ def sheet_energy(D, shape, uniform):
 def test_implicit_solves_have_their_derivatives_in_both_modes(solve):
     if solve == "tridiagonal":
         where = jnp.linspace(0.05, 0.2, 12)
-        function = lambda D: weighted_cable(D * where, 12)
+        function = lambda D: weighted_cable(D * where, 12)  # noqa: E731
     else:
-        function = lambda D: sheet_energy(D, (4, 5), solve == "cosines")
+        function = lambda D: sheet_energy(D, (4, 5), solve == "cosines")  # noqa: E731
     one, h = jnp.asarray(0.1 if solve != "tridiagonal" else 1.0), 1e-5
     reverse, forward = jax.grad(function)(one), jax.jvp(function, (one,), (jnp.ones(()),))[1]
     differences = (function(one * (1 + h)) - function(one * (1 - h))) / (2 * h * one)

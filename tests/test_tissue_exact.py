@@ -1,4 +1,4 @@
-"""Whole tissues against closed forms: Pathmanathan & Gray 2014, doi 10.1002/cnm.2595, and what Diffrax makes of them."""
+"""Whole tissues against closed forms (Pathmanathan & Gray 2014, doi 10.1002/cnm.2595) and against Diffrax."""
 
 from typing import Any
 

@@ -34,7 +34,7 @@ def test_the_set_up_is_the_published_one(niederer):
 
 @pytest.mark.slow
 def test_all_nine_points_at_two_tenths_of_a_millimetre(niederer):
-    """Within 1 % of the finite-volume code, or half a cell of travel, at the origin 0.05 ms; inside the eleven codes."""
+    """Within 1 % of the finite-volume code, or half a cell of travel, or 0.05 ms at the origin; and of the eleven."""
     result = niederer.run_slab(0.2, DT)
     assert result["problems"] == []
     for k, row in enumerate(niederer.rows_of(result)):

@@ -1,5 +1,6 @@
 """What a tissue refuses: at once, in one line that names the argument, its value, its unit and what is allowed."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import diffrax
@@ -18,19 +19,65 @@ TISSUE = jc.tissue.Tissue(**SHEET)
 EDGES = [np.ones((3, 5)), np.ones((4, 4))]
 TURNED: dict[str, Any] = dict(diffusivity=(1.0, 0.2), fibres=0.3)
 
+
+def each(
+    name: str, values: Iterable[Any], message: str, others: dict[str, Any] | None = None
+) -> list[tuple[dict[str, Any], str]]:
+    """A case for each wrong value of one argument."""
+    return [({**(others or {}), name: value}, message) for value in values]
+
+
 WRONG_TISSUES: list[tuple[dict[str, Any], str]] = [
     (dict(cell=jc.models.AlievPanfilov1996), r"cell = .*allowed: a cell"),
     (dict(cell=CELL.replace(a=np.full((5, 4), 0.1))), r"cell: parameter a has shape \(5, 4\); allowed: .*\(4, 5\)"),
     (dict(cell=CELL.replace(a=np.full(5, 0.1))), r"cell: parameter a has shape \(5,\); allowed: .*\(4, 5\)"),
-    *((dict(shape=s), r"shape = .*cells; allowed: \(nx,\), \(ny, nx\)") for s in (0, (4, 0), (4, -5), (4.5, 5), "45", (2, 2, 2, 2), (1,), None, True)),
-    *((dict(spacing=s), r"spacing = .* mm; allowed: > 0, finite; a number, or 2") for s in (0.0, -0.1, np.nan, np.inf, (0.1, 0.1, 0.1), None, "1")),
-    *((dict(diffusivity=d), r"diffusivity = .* mm\^2/ms; allowed: ") for d in (-1.0, np.nan, np.inf, None, "1", (1.0, -1.0), (1.0, 1.0, 1.0), np.ones((5, 4)), [np.ones((4, 5)), np.ones((5, 4))], np.full((4, 5), np.nan), (1.0, None))),
-    *((dict(TURNED, diffusivity=d), r"diffusivity = .* mm\^2/ms; allowed: ") for d in (1.0, (1.0, 0.0), (1.0, 1.0, 1.0), np.ones((4, 5)))),
-    *((dict(TURNED, fibres=f), r"fibres = .*allowed: from -2 pi to 2 pi") for f in (30.0, np.nan, np.zeros(5), np.zeros((5, 4)), "0")),
+    *each(
+        "shape",
+        [0, (4, 0), (4, -5), (4.5, 5), "45", (2, 2, 2, 2), (1,), None, True],
+        r"shape = .*cells; allowed: \(nx,\), \(ny, nx\)",
+    ),
+    *each(
+        "spacing",
+        [0.0, -0.1, np.nan, np.inf, (0.1, 0.1, 0.1), None, "1"],
+        r"spacing = .* mm; allowed: > 0, finite; a number, or 2",
+    ),
+    *each(
+        "diffusivity",
+        [
+            -1.0,
+            np.nan,
+            np.inf,
+            None,
+            "1",
+            (1.0, -1.0),
+            (1.0, 1.0, 1.0),
+            np.ones((5, 4)),
+            [np.ones((4, 5)), np.ones((5, 4))],
+            np.full((4, 5), np.nan),
+            (1.0, None),
+        ],
+        r"diffusivity = .* mm\^2/ms; allowed: ",
+    ),
+    *each(
+        "diffusivity",
+        [1.0, (1.0, 0.0), (1.0, 1.0, 1.0), np.ones((4, 5))],
+        r"diffusivity = .* mm\^2/ms; allowed: ",
+        others=TURNED,
+    ),
+    *each(
+        "fibres",
+        [30.0, np.nan, np.zeros(5), np.zeros((5, 4)), "0"],
+        r"fibres = .*allowed: from -2 pi to 2 pi",
+        others=TURNED,
+    ),
     (dict(shape=20, diffusivity=1.0, fibres=0.1), r"fibres = 0.1 radians; allowed: None on a cable"),
-    *((dict(mask=m), r"mask = .*allowed: ") for m in (np.ones((5, 4), bool), np.ones((4, 5)), np.zeros((4, 5), bool), True)),
-    *((dict(coupling=c), r"coupling.* = .*allowed: ") for c in (1.0, [None], [np.ones((4, 5)), None], [-EDGES[0], None], [EDGES[0] * np.nan, None], EDGES[::-1], ["x", None])),
-]  # fmt: skip
+    *each("mask", [np.ones((5, 4), bool), np.ones((4, 5)), np.zeros((4, 5), bool), True], r"mask = .*allowed: "),
+    *each(
+        "coupling",
+        [1.0, [None], [np.ones((4, 5)), None], [-EDGES[0], None], [EDGES[0] * np.nan, None], EDGES[::-1], ["x", None]],
+        r"coupling.* = .*allowed: ",
+    ),
+]
 
 
 @pytest.mark.parametrize(("change", "message"), WRONG_TISSUES, ids=lambda x: str(x)[:50].replace("\n", " "))
@@ -47,29 +94,53 @@ def at(region: Any, protocol: Any = PULSE) -> Any:
 Y0 = TISSUE.initial_state()
 WRONG_RUNS: list[tuple[dict[str, Any], str]] = [
     (dict(dt=0.07), r"dt = 0.07 ms; allowed .* 1 / \(2 sum D_i / dx_i\^2\) = 0.0625 ms; or diffusion=\"implicit\""),
-    *((dict(dt=x), r"dt = .* ms; allowed") for x in (0.0, -1.0, np.nan, np.inf, "1")),
-    *((dict(t1=x), r"t1 = .*allowed") for x in (-1.0, np.nan, 0.0, "1", None)),
-    *((dict(save_every=x), r"save_every = .* ms; allowed") for x in (0.0, -1.0, np.nan)),
+    *each("dt", [0.0, -1.0, np.nan, np.inf, "1"], r"dt = .* ms; allowed"),
+    *each("t1", [-1.0, np.nan, 0.0, "1", None], r"t1 = .*allowed"),
+    *each("save_every", [0.0, -1.0, np.nan], r"save_every = .* ms; allowed"),
     (dict(save_at=[3.0]), r"save_at"),
     (dict(outputs=["V"]), r"no state or current named 'V'; known: u, v"),
     (dict(solver=diffrax.Kvaerno3()), r"solver = 'Kvaerno3'; allowed: an explicit one, e.g. jaxcardio.RushLarsen2"),
     (dict(solver="RushLarsen2"), r"solver = .*allowed"),
     (dict(splitting="lie"), r"splitting = 'lie'; allowed: .*strang.*godunov"),
     (dict(diffusion="fast"), r"diffusion = 'fast'; allowed: .*explicit.*implicit"),
-    *((dict(beats=x), r"beats = .*allowed: a whole number") for x in (0, 1.5)),
-    *((dict(threshold=x), r"threshold = .*allowed: (finite|one number)") for x in (np.nan, "0", [0.5])),
+    *each("beats", [0, 1.5], r"beats = .*allowed: a whole number"),
+    *each("threshold", [np.nan, "0", [0.5]], r"threshold = .*allowed: (finite|one number)"),
     (dict(y0=TT.initial_state()), r"y0: expected AlievPanfilovState with fields .*got TenTusscher"),
     (dict(y0=Y0._replace(u=jnp.zeros((5, 4)))), r"y0.u = 'shape \(5, 4\)' 1; allowed: a number, or shape \(4, 5\)"),
     (dict(y0=Y0._replace(u=np.nan)), r"y0.u = 'NaN or infinite' 1; allowed: finite"),
     (dict(devices=[]), r"devices = \[\]; allowed: one or more"),
     (dict(devices=[0]), r"devices = \[0\]; allowed: one or more"),
     (dict(devices=jax.devices(), diffusion="implicit"), r"devices = 2 devices; allowed: one with implicit"),
-    *((dict(stimuli=[at(r)]), r"region = .*allowed: ") for r in (np.s_[7:9], np.s_[:9], np.s_[0, 0, 0], np.ones((5, 4), bool), np.ones((4, 5)), np.s_[2:2], "x", 9)),
+    *each(
+        "stimuli",
+        [
+            *(
+                [at(r)]
+                for r in (
+                    np.s_[7:9],
+                    np.s_[:9],
+                    np.s_[0, 0, 0],
+                    np.ones((5, 4), bool),
+                    np.ones((4, 5)),
+                    np.s_[2:2],
+                    "x",
+                    9,
+                )
+            )
+        ],
+        r"region = .*allowed: ",
+    ),
     (dict(stimuli=[3.0]), r"stimuli\[0\] = 3.0; allowed: a jaxcardio.tissue.Stimulus"),
     (dict(stimuli=3.0), r"stimuli = 3.0; allowed: .*Stimulus"),
-    (dict(stimuli=[at(0), at(0, jc.protocols.PulseTrain(1.0, 1.0, 1000.0, 0.0))]), r"stimuli\[1\] = 'a PulseTrain of up to 1' pA/pF; allowed: negative amplitudes"),
-    (dict(stimuli=[at(0, jc.protocols.PulseTrain(-900.0, 0.8, 1000.0, 0.0))]), r"stimuli\[0\] = 'a PulseTrain of 720 mV .*; allowed: .*500 mV"),
-]  # fmt: skip
+    (
+        dict(stimuli=[at(0), at(0, jc.protocols.PulseTrain(1.0, 1.0, 1000.0, 0.0))]),
+        r"stimuli\[1\] = 'a PulseTrain of up to 1' pA/pF; allowed: negative amplitudes",
+    ),
+    (
+        dict(stimuli=[at(0, jc.protocols.PulseTrain(-900.0, 0.8, 1000.0, 0.0))]),
+        r"stimuli\[0\] = 'a PulseTrain of 720 mV .*; allowed: .*500 mV",
+    ),
+]
 
 
 @pytest.mark.parametrize(("change", "message"), WRONG_RUNS, ids=lambda x: str(x)[:50].replace("\n", " "))

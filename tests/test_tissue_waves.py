@@ -1,4 +1,4 @@
-"""Waves: the same along every axis, scaled as theory says, stopped by what does not conduct, on any number of devices."""
+"""Waves: alike along every axis, scaled as theory says, stopped by what does not conduct, on one device or two."""
 
 from typing import Any
 
@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tissue_cells import centres
 
 import jaxcardio as jc
 
@@ -63,7 +62,9 @@ def test_a_sheet_has_its_symmetries():
     region[:3, :3] = True
 
     def V(flip, swap):
-        turn: Any = lambda x: np.swapaxes(flip(x), 0, 1) if swap else flip(x)
+        def turn(x):
+            return np.swapaxes(flip(x), 0, 1) if swap else flip(x)
+
         order = slice(None, None, -1) if swap else slice(None)
         tissue = jc.tissue.Tissue(
             CELL.replace(a=turn(a)), shape[order], spacing[order], D[order], mask=turn(mask),

@@ -1,6 +1,6 @@
 """Cells of one's own that the tests of tissue share: their solutions are known in closed form."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,8 @@ class Passive(jc.AbstractCell):
     source: jc.Scalar = jc.parameter(0.0, "mV/ms", "what drives V in phase")
     sine: jc.Scalar = jc.parameter(0.0, "mV/ms", "what drives V a quarter later")
 
-    units = {"V": "mV", "I_ion_total": "pA/pF"}
-    conductances = {}
+    units: ClassVar[dict[str, str]] = {"V": "mV", "I_ion_total": "pA/pF"}
+    conductances: ClassVar[dict[str, str]] = {}
     potential = "V"
 
     def initial_state(self):
@@ -55,8 +55,8 @@ class PathmanathanGray2014(jc.AbstractCell):
     C_m: jc.Scalar = jc.parameter(2.0, "uF/mm^2", "capacitance")
     source: jc.Scalar = jc.parameter(0.0, "mV/ms", "what drives V")
 
-    units = dict.fromkeys(FourState._fields, "1") | {"V": "mV", "I_ion_total": "pA/pF"}
-    conductances = {}
+    units: ClassVar[dict[str, str]] = dict.fromkeys(FourState._fields, "1") | {"V": "mV", "I_ion_total": "pA/pF"}
+    conductances: ClassVar[dict[str, str]] = {}
     potential = "V"
 
     def initial_state(self):

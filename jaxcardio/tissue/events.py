@@ -81,3 +81,5 @@ def _noted(when: When, now, count, step, part) -> When:
     beat = jnp.arange(when.step.shape[0], dtype=count.dtype).reshape(-1, *(1 for _ in count.shape))
     here = now[None] & (count[None] - 1 == beat)
     return When(jnp.where(here, step, when.step), jnp.where(here, part[None], when.part))
+
+

@@ -241,10 +241,7 @@ def _checked_diffusivity(diffusivity, shape, fibres: bool, dtype) -> Array:
     axes = len(shape)
     if isinstance(diffusivity, list | tuple):
         try:
-            parts = [
-                jnp.broadcast_to(jnp.asarray(d, dtype), shape if any(np.ndim(x) for x in diffusivity) else ())
-                for d in diffusivity
-            ]
+            parts = [jnp.broadcast_to(jnp.asarray(d, dtype), shape if any(np.ndim(x) for x in diffusivity) else ()) for d in diffusivity]
             diffusivity = jnp.stack(parts)
         except (TypeError, ValueError):
             raise refusal("diffusivity", diffusivity, "mm^2/ms", _shapes(shape, fibres)) from None
