@@ -115,7 +115,9 @@ def _at_vertices(tensor, present):
         goes_on.append(functools.reduce(jnp.logical_or, pairs))
         column = mean[..., :, axis]
         without = mean - column[..., :, None] * column[..., None, :] / _to_tensor(mean[..., axis, axis])
-        mean = jnp.where(_to_tensor(goes_on[axis]), mean, without)
+        here = np.arange(axes) == axis
+        gone = jnp.broadcast_to(np.logical_or.outer(here, here), mean.shape)  # 0 already, but for rounding
+        mean = jnp.where(_to_tensor(goes_on[axis]), mean, jnp.where(gone, 0, without))
     whole = count == 2.0 ** sum(x.astype(tensor.dtype) for x in goes_on)
     diagonal = jnp.broadcast_to(jnp.eye(axes, dtype=bool), mean.shape)
     return jnp.where(_to_tensor(whole) | diagonal, mean, 0)

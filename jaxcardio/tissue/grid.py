@@ -13,6 +13,7 @@ from ..arguments import check, is_traced, refusal
 from ..cell import AbstractCell, check_cell, dtype_of
 from ..protocols import AbstractProtocol
 from ..relaxation import derivative
+from ..simulation.compiled import ONCE, compiled
 from .conductivity import NOT_NEGATIVE, POSITIVE, Couplings, diagonal_couplings, tensor_couplings
 from .diffusion import Diffusion
 from .stimulus import Stimulus
@@ -100,10 +101,8 @@ class Tissue(eqx.Module):
         """The diffusivity tensor of each cell (mm^2/ms), axes in the order of `shape`; 0 where there is no tissue."""
         if self.fibres is None:
             along = [jnp.broadcast_to(d, self.shape) for d in self._per_axis()]
-            rows = jnp.eye(self.axes, dtype=self.diffusivity.dtype)
-            tensor = jnp.stack(
-                [d[..., None] * row.reshape((1,) * self.axes + (-1,)) for d, row in zip(along, rows, strict=True)], -2
-            )
+            unit = jnp.eye(self.axes, dtype=self.diffusivity.dtype)
+            tensor = jnp.stack(along, -1)[..., None] * jnp.broadcast_to(unit, (*self.shape, self.axes, self.axes))
         else:
             tensor = self._turned()
         return tensor if self.mask is None else jnp.where(self.mask[..., None, None], tensor, 0)
@@ -114,9 +113,7 @@ class Tissue(eqx.Module):
 
     def couplings(self) -> Couplings:
         """What couples neighbouring cells, 1/ms."""
-        if self.fibres is None:
-            return diagonal_couplings(self._per_axis(), self.spacing, self.mask, self.coupling)
-        return tensor_couplings(self.tensor(), self.spacing, self.mask, self.coupling)
+        return _couplings(self)
 
     def initial_state(self) -> Any:
         """The cell's own initial state everywhere: leaves of the grid's shape."""
@@ -171,6 +168,15 @@ class Tissue(eqx.Module):
         zz, none = (normal or [across])[0], jnp.zeros_like(xx)
         rows = [[zz, none, none], [none, yy, xy], [none, xy, xx]]
         return jnp.stack([jnp.stack(row, -1) for row in rows], -2)
+
+
+def _couplings_plainly(tissue: Tissue) -> Couplings:
+    if tissue.fibres is None:
+        return diagonal_couplings(tissue._per_axis(), tissue.spacing, tissue.mask, tissue.coupling)
+    return tensor_couplings(tissue.tensor(), tissue.spacing, tissue.mask, tissue.coupling)
+
+
+_couplings = compiled(_couplings_plainly, lambda tissue: ONCE)  # a hundred small operations, each compiled else
 
 
 def as_stimuli(stimuli: Any, shape: tuple[int, ...]) -> tuple[Stimulus, ...]:

@@ -237,14 +237,24 @@ def _on_mesh(method: Callable) -> Callable:
 
 
 def _specs(tree, shape) -> Any:
-    """How a tree is divided: what has the grid's shape, or a leading axis before that, by rows; the rest is on each."""
+    """How a tree is divided: what has the grid's shape, or a leading axis before that, by rows; the rest is on each.
+
+    Steps, and of a cell all but its parameters (a network's weights, say), are on each whatever their shape.
+    """
 
     def spec(x):
+        if isinstance(x, Step):
+            return PartitionSpec()
+        if isinstance(x, AbstractCell):
+            names = [name for name, p in x.parameters().items() if jnp.shape(p.value) == shape]
+            everywhere = jax.tree.map(lambda _: PartitionSpec(), x)
+            rows = [PartitionSpec("rows") for _ in names]
+            return eqx.tree_at(lambda cell: [cell.parameters()[n].value for n in names], everywhere, rows)
         if x.shape == shape:
             return PartitionSpec("rows")
         return PartitionSpec(None, "rows") if x.shape[1:] == shape else PartitionSpec()
 
-    return jax.tree.map(spec, tree)
+    return jax.tree.map(spec, tree, is_leaf=lambda x: isinstance(x, Step | AbstractCell))
 
 
 _begin = _on_mesh(_Loop.begin)

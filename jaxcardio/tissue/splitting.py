@@ -84,12 +84,12 @@ def _cosines(along, V, dt):
 
 
 def _conjugate_gradients(diffusion: Diffusion, V, dt):
-    """Preconditioned by the diagonal, from V itself."""
+    """Preconditioned by the diagonal, from V itself; neither of these has a part in the derivative."""
     eps = jnp.finfo(V.dtype).eps
-    diagonal = 1 + dt * jnp.broadcast_to(diffusion.row_sums(), V.shape)
+    diagonal = jax.lax.stop_gradient(1 + dt * jnp.broadcast_to(diffusion.row_sums(), V.shape))
     shape = jax.ShapeDtypeStruct(V.shape, V.dtype)
     operator = lx.FunctionLinearOperator(lambda x: x - dt * diffusion(x), shape, lx.positive_semidefinite_tag)
     preconditioner = lx.FunctionLinearOperator(lambda x: x / diagonal, shape, lx.positive_semidefinite_tag)
     solver = lx.CG(rtol=float(30 * eps), atol=float(30 * eps))
-    options = {"y0": V, "preconditioner": preconditioner}
+    options = {"y0": jax.lax.stop_gradient(V), "preconditioner": preconditioner}
     return lx.linear_solve(operator, V, solver, options=options, throw=False).value
