@@ -98,9 +98,7 @@ def of_cell(name: str, plan: Plan) -> dict[str, Any]:
     for splitting, diffusion in WAYS:
         steps = [dt for dt in plan.steps if diffusion == "implicit" or dt <= stable]
         values = [speed(cell, y0, dx, dt, splitting, diffusion) for dt in steps]
-        ways.append(
-            {"splitting": splitting, "diffusion": diffusion} | convergence(steps, values, ORDERS[splitting])
-        )
+        ways.append({"splitting": splitting, "diffusion": diffusion} | convergence(steps, values, ORDERS[splitting]))
     # One limit for all: that of the default way.
     limit = ways[0]["limit"]
     for way in ways:
@@ -130,7 +128,10 @@ def benchmark(models: Sequence[str], plan: Plan, file: Path) -> dict[str, Any]:
 
 def report(found: dict[str, Any]) -> str:
     rows = []
-    for kind, what in (("dx mm", found["spacing"]), *((f"dt ms, {w['splitting']}, {w['diffusion']}", w) for w in found["steps"])):
+    for kind, what in (
+        ("dx mm", found["spacing"]),
+        *((f"dt ms, {w['splitting']}, {w['diffusion']}", w) for w in found["steps"]),
+    ):
         observed = [float("nan"), float("nan"), *what["orders_observed"]]
         for size, cv, error, order in zip(what["size"], what["cv"], what["error_percent"], observed, strict=True):
             rows.append({"kind": kind, "size": size, "cv": cv, "error": error, "order": order})
@@ -147,7 +148,9 @@ def report(found: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--models", nargs="+", choices=CELLS, default=list(CELLS), metavar="MODEL", help=", ".join(CELLS))
+    parser.add_argument(
+        "--models", nargs="+", choices=CELLS, default=list(CELLS), metavar="MODEL", help=", ".join(CELLS)
+    )
     parser.add_argument("--quick", action="store_true", help="coarse spacings and steps: about two minutes")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of tissue_convergence.json")
     given = parser.parse_args(arguments)

@@ -138,6 +138,7 @@ def test_blocks_of_blocks_change_no_bit_of_a_gradient():
 
 def temporary_mb(function, *args) -> float:
     analysis = jax.jit(jax.grad(function)).lower(*args).compile().memory_analysis()
+    assert analysis is not None
     return analysis.temp_size_in_bytes / 1e6
 
 

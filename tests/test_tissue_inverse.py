@@ -69,7 +69,7 @@ def left(shape):
     return np.broadcast_to(np.arange(shape[-1]) < 4, shape)
 
 
-def measured(shape, D, noise=0.0, seed=0, t1=60.0, cell=MEDIUM, kick=KICK):
+def measured(shape, D, noise=0.0, seed=0, t1=60.0, cell: jc.AbstractCell = MEDIUM, kick=KICK):
     regions, of_cell = two_regions(shape, D)
     stimuli = [Stimulus(kick, left(shape))]
     times = np.asarray(simulate(Tissue(cell, shape, 0.1, of_cell), stimuli, t1=t1, save_every=t1).activation_time)
@@ -111,7 +111,10 @@ def test_noise_of_a_tenth_of_a_ms_is_fitted_within_its_own_standard_errors():
     [
         (dict(activation_time=np.zeros(5)), r"activation_time = 'shape \(5,\)'; allowed: the grid's shape \(30,\)"),
         (dict(activation_time=np.full(30, np.nan)), "activation_time = 'NaN everywhere' ms; allowed: measured"),
-        (dict(regions=np.r_[np.zeros(15, int), np.full(15, 2)]), r"regions = \[0 2\]; allowed: whole numbers 0, 1, ..."),
+        (
+            dict(regions=np.r_[np.zeros(15, int), np.full(15, 2)]),
+            r"regions = \[0 2\]; allowed: whole numbers 0, 1, ...",
+        ),
         (dict(activation_time=np.r_[np.ones(15), np.full(15, np.nan)]), "regions = 'region 1 without a measured cell'"),
         (dict(tissue=Tissue(MEDIUM, (30,), 0.1, np.full(30, 0.1))), r"tissue.diffusivity = 'shape \(30,\)' mm\^2/ms"),
         (dict(t1=1.0), r"of 30 measured cells are not activated by t1 = 1 ms; allowed: a start with"),

@@ -23,7 +23,7 @@ LONGEST_STEP = math.log(2)
 CLOSE = 1e-4
 """A fit is done when the next step is smaller, in log diffusivity."""
 WEAKEST = 1e-6
-"""A region whose diffusivity moves the activation times by less than this, in ms a relative change of 1, is not seen."""
+"""A region is not seen whose diffusivity moves the activation times by less than this, ms a relative change of 1."""
 
 
 class ConductivityFit(NamedTuple):
@@ -150,7 +150,9 @@ class _Runs:
     def scaled(self, x) -> Tissue:
         d = self.tissue.diffusivity
         factor = jnp.exp(jnp.asarray(x, d.dtype))[self.map]
-        return self.tissue.replace(diffusivity=jnp.reshape(d, (*d.shape, *(1,) * self.tissue.axes)) * factor[(None,) * d.ndim])
+        return self.tissue.replace(
+            diffusivity=jnp.reshape(d, (*d.shape, *(1,) * self.tissue.axes)) * factor[(None,) * d.ndim]
+        )
 
     def __call__(self, x) -> tuple[np.ndarray, np.ndarray]:
         """Times, ms, of the grid's shape; d time / d log factor, (*grid, regions)."""
@@ -158,7 +160,9 @@ class _Runs:
         if self.how["diffusion"] == "explicit":
             stable = float(self.scaled(x).diffusion().limit())
         if self.given and self.dt > stable * (1 + 1e-9):
-            raise refusal("dt", self.dt, "ms", f'<= {stable:.4g} ms here with explicit diffusion; or diffusion="implicit"')
+            raise refusal(
+                "dt", self.dt, "ms", f'<= {stable:.4g} ms here with explicit diffusion; or diffusion="implicit"'
+            )
         if self.run is None or self.dt > stable:
             self.dt = self.dt if self.given else min(DEFAULT_DT, 0.8 * stable)
             self.run = compiled(self.with_slopes, lambda *args: BRIEF)
@@ -185,9 +189,17 @@ def _check(tissue: Tissue, measured: np.ndarray, regions: np.ndarray) -> None:
     for name, x in (("activation_time", measured), ("regions", regions)):
         if x.shape != tissue.shape:
             raise refusal(name, f"shape {x.shape}", "", f"the grid's shape {tissue.shape}")
-    if tissue.diffusivity.ndim > 1 or tissue.diffusivity.shape == tissue.shape and tissue.axes == 1 and tissue.shape[0] > 1:
+    if tissue.diffusivity.shape not in ((), (tissue.axes,), (2,)) or (
+        tissue.fibres is None and tissue.diffusivity.shape == tissue.shape
+    ):
         raise refusal("tissue.diffusivity", f"shape {tissue.diffusivity.shape}", "mm^2/ms", "a number, or one an axis")
-    check("activation_time", measured, "ms", ">= 0, or NaN where not measured", lambda x: np.isnan(x) | ((x >= 0) & (x < np.inf)))
+    check(
+        "activation_time",
+        measured,
+        "ms",
+        ">= 0, or NaN where not measured",
+        lambda x: np.isnan(x) | ((x >= 0) & (x < np.inf)),
+    )
     seen = np.isfinite(measured)
     if not seen.any():
         raise refusal("activation_time", "NaN everywhere", "ms", "measured in at least one cell of each region")

@@ -13,8 +13,8 @@ from ..annotations import typed
 from ..arguments import check_known, refusal
 from ..cell import AbstractCell, check_cell
 from ..protocols import AbstractProtocol, PulseTrain
-from ..simulation.simulate import simulate as simulate_cell
 from ..simulation.compiled import BRIEF, compiled
+from ..simulation.simulate import simulate as simulate_cell
 from ..solvers import RushLarsen2
 from .conductivity import C_M, CHI, POSITIVE, conductivity_of
 from .grid import Tissue
@@ -141,7 +141,8 @@ def conductivity_for(
     if n > LONGEST:
         raise refusal("cv", cv, "m/s", f"where a cable of 60 D / CV, {n} cells of {dx:g} mm, has at most {LONGEST}")
     how = dict(solver=solver, splitting=splitting, diffusion=diffusion)
-    step = None
+    step, speed, drift, exponent = math.inf, math.nan, math.nan, math.nan
+    wave: Callable | None = None
     while runs < MOST_RUNS:
         stable = math.inf if diffusion == "implicit" else dx**2 / (2 * D)
         if dt is not None and dt > stable * (1 + 1e-9):
@@ -149,7 +150,7 @@ def conductivity_for(
                 f"dt = {dt:g} ms; allowed with explicit diffusion of {D:.3g} mm^2/ms: dt <= {stable:.4g} ms; or "
                 'diffusion="implicit"'
             )
-        if step is None or step > stable:
+        if wave is None or step > stable:
             step = dt or min(DEFAULT_DT, 0.8 * stable)
             wave = _with_slope(cable(n, 1.4 * n * dx / cv + STIMULUS, step, **how))
         (speed, drift), exponent = wave(math.log(D))
@@ -162,7 +163,9 @@ def conductivity_for(
     else:
         raise refusal("cv", cv, "mm/ms", f"{coarsest}: after {runs} runs it has {speed:.4g} mm/ms")
     if cv * dx / D > STEEPEST:
-        raise refusal("dx", dx, "mm", f"{coarsest}: here it would jump from cell to cell, CV dx / D = {cv * dx / D:.2g}")
+        raise refusal(
+            "dx", dx, "mm", f"{coarsest}: here it would jump from cell to cell, CV dx / D = {cv * dx / D:.2g}"
+        )
     if abs(drift) > DRIFT:
         raise refusal("y0", f"a state in which the speed changes by {100 * drift:.1f} %", "", "one nearer to rest")
     return TunedConductivity(
