@@ -143,7 +143,7 @@ class _Runs:
     def __init__(self, tissue: Tissue, stimuli, regions: np.ndarray, t1: float, dt: float | None, how: dict[str, Any]):
         self.tissue, self.stimuli, self.map, self.t1, self.how = tissue, stimuli, regions, t1, how
         self.regions = int(regions.max()) + 1
-        self.dt, self.given = dt, dt is not None
+        self.dt, self.given = (math.inf if dt is None else dt), dt is not None
         self.count = 0
         self.run: Callable | None = None
 
