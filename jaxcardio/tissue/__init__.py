@@ -3,6 +3,8 @@
 from .conductivity import conductivity_of as conductivity_of
 from .conductivity import diffusivity_of as diffusivity_of
 from .conductivity import monodomain_conductivity as monodomain_conductivity
+from .fitting import ConductivityFit as ConductivityFit
+from .fitting import fit_conductivity as fit_conductivity
 from .grid import Tissue as Tissue
 from .measure.electrogram import bipolar_electrogram as bipolar_electrogram
 from .measure.electrogram import electrogram as electrogram
@@ -20,6 +22,8 @@ from .measure.velocity import velocity_map as velocity_map
 from .restitution import Restitution as Restitution
 from .restitution import dynamic_restitution as dynamic_restitution
 from .restitution import restitution as restitution
+from .inverse import TunedConductivity as TunedConductivity
+from .inverse import conductivity_for as conductivity_for
 from .run import Run as Run
 from .simulate import simulate as simulate
 from .stimulus import Stimulus as Stimulus

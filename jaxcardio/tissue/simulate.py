@@ -38,6 +38,10 @@ THRESHOLDS = {"mV": -30.0, "1": 0.5}
 SMALLEST_SHARE = 8192
 """Fewest cells a device has by default: below, devices wait for each other."""
 
+MOST_BLOCKS = 128
+"""Most states of the tissue that reverse mode keeps of a run, beyond which it keeps some twice the root of their number
+and takes every step once more."""
+
 
 @typed
 def simulate(
@@ -82,7 +86,7 @@ def simulate(
 
     Returns:
         A `Run`. Under `jax.jit` and `jax.grad` it is traced, and differentiable in both modes; reverse mode keeps one
-        state of the tissue a block of at most 50 steps.
+        state of the tissue a block of at most 50 steps, and of long runs the root of that many.
 
     Raises:
         ValueError: an argument is out of range.
@@ -93,7 +97,7 @@ def simulate(
     solver = _checked_solver(solver)
     names = output_names(tissue.cell, type(tissue.cell.initial_state())._fields, outputs or (tissue.cell.potential,))
     check_whole("beats", beats, "activations")
-    threshold = _checked_threshold(threshold, tissue.cell)
+    threshold = checked_threshold(threshold, tissue.cell)
     couplings = tissue.couplings()
     dt = _checked_dt(dt, Diffusion(couplings), diffusion, stimuli)
     ts, saved = times_to_save(float(t0), float(t1), save_every, save_at)
@@ -168,8 +172,14 @@ class _Loop(eqx.Module):
         """Advances over the blocks; returns what their slots hold, (blocks * slots, *grid)."""
         stepper = self.stepper()
         block = jax.checkpoint(lambda carry, steps: stepper.block(carry, steps), prevent_cse=False)
-        carry, saved = jax.lax.scan(block, self.flat(carry), steps)
-        saved = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), saved)
+        count, group, carry = len(steps.dt), _group(len(steps.dt)), self.flat(carry)
+        if group == 1:
+            carry, saved = jax.lax.scan(block, carry, steps)
+        else:  # Blocks of blocks: reverse mode keeps the states at their ends, and anew those within one of them.
+            groups = jax.tree.map(lambda x: _padded(x, -count % group).reshape(-1, group, *x.shape[1:]), steps)
+            blocks = jax.checkpoint(lambda carry, steps: jax.lax.scan(block, carry, steps), prevent_cse=False)
+            carry, saved = jax.lax.scan(blocks, carry, groups)
+        saved = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1])[: count * self.slots], saved)
         return self.unflat((carry, saved))
 
     def first(self, y0) -> dict[str, Any]:
@@ -211,6 +221,22 @@ def _reshaped(tree, old: tuple[int, ...], new: tuple[int, ...]):
         return x.reshape(*x.shape[:lead], *new) if lead >= 0 and x.shape[lead:] == old else x
 
     return jax.tree.map(reshape, tree)
+
+
+def _group(blocks: int) -> int:
+    """How many blocks make a block of blocks: about the root of their number; 1 where they are few.
+
+    Of the numbers near the root, that which needs the fewest blocks without steps at the end.
+    """
+    if blocks <= MOST_BLOCKS:
+        return 1
+    root = math.isqrt(blocks)
+    return min(range(root, root + root // 2 + 1), key=lambda group: (-blocks % group, group))
+
+
+def _padded(x, blocks: int):
+    """With so many blocks more, of steps of 0 ms."""
+    return jnp.concatenate([x, jnp.zeros((blocks, *x.shape[1:]), x.dtype)]) if blocks else x
 
 
 def _on_mesh(method: Callable) -> Callable:
@@ -293,7 +319,7 @@ def _checked_solver(solver) -> diffrax.AbstractSolver:
     return solver
 
 
-def _checked_threshold(threshold, cell: AbstractCell) -> float:
+def checked_threshold(threshold, cell: AbstractCell) -> float:
     if threshold is None:
         return THRESHOLDS.get(cell.units[cell.potential], THRESHOLDS["mV"])
     check_known("threshold", threshold, cell.units[cell.potential], "finite", np.isfinite)
