@@ -1,5 +1,6 @@
 """simulate(): a tissue from t0 to t1, cells and diffusion in turn, and what happens in every cell."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -95,8 +96,47 @@ def simulate(
     Raises:
         ValueError: an argument is out of range.
     """
-    stimuli = as_stimuli(stimuli, tissue.shape)
     length = check_span(t0, t1)
+    ready = prepared(tissue, stimuli, dt, outputs, solver, splitting, diffusion, y0, threshold, beats, devices)
+    ts, saved = times_to_save(float(t0), float(t1), save_every, save_at)
+    ready.check_fits(len(ts))
+    plan = ready.plan(float(t0), length, saved, ts)
+    first, frames, carry = _run(ready.loop_of(plan), ready.y0, plan, progress, type(tissue.cell).__name__)
+    return make_run(tissue, ready.stimuli, plan, first, frames, carry, ready.threshold, ready.how)
+
+
+class Prepared(NamedTuple):
+    """A run whose arguments are good, for any span of time."""
+
+    loop: "_Loop"
+    y0: Any
+    stimuli: tuple[Stimulus, ...]
+    dt: float
+    """Longest step, ms."""
+    threshold: float
+    how: str
+    """Solver, splitting and step, as text."""
+
+    def check_fits(self, samples: int) -> None:
+        """A ValueError where so many samples do not fit in memory."""
+        V = getattr(self.y0, self.loop.cell.potential)
+        each = V.size * len(self.loop.names) * V.dtype.itemsize
+        check_fits(f"{V.size} cells, {len(self.loop.names)} outputs", samples, "samples of them", each)
+
+    def plan(self, t0: float, length: float, saved: np.ndarray, ts: np.ndarray) -> Plan:
+        """Lays out `length` ms from t0, with samples at `saved` (ms since t0; `ts` absolute)."""
+        return make_plan(self.stimuli, t0, length, self.dt, saved, ts, dtype_of(self.loop.cell))
+
+    def loop_of(self, plan: Plan) -> "_Loop":
+        """What runs that plan."""
+        return dataclasses.replace(self.loop, slots=plan.slots)
+
+
+def prepared(
+    tissue: Tissue, stimuli, dt, outputs, solver, splitting, diffusion, y0, threshold, beats, devices
+) -> Prepared:
+    """Checks the arguments of `simulate` that do not depend on when it runs."""
+    stimuli = as_stimuli(stimuli, tissue.shape)
     dtype = dtype_of(tissue.cell)
     solver = _checked_solver(solver)
     names = output_names(tissue.cell, type(tissue.cell.initial_state())._fields, outputs or (tissue.cell.potential,))
@@ -104,15 +144,7 @@ def simulate(
     threshold = _checked_threshold(threshold, tissue.cell)
     couplings = tissue.couplings()
     dt = _checked_dt(dt, Diffusion(couplings), diffusion, stimuli)
-    ts, saved = times_to_save(float(t0), float(t1), save_every, save_at)
-    check_fits(
-        f"{math.prod(tissue.shape)} cells, {len(names)} outputs",
-        len(ts),
-        "samples of them",
-        math.prod(tissue.shape) * len(names) * dtype.itemsize,
-    )
     y0 = _checked_state(y0, tissue, dtype)
-    plan = make_plan(stimuli, float(t0), length, dt, saved, ts, dtype)
     regions = np.stack([s.cells(tissue.shape) for s in stimuli]) if stimuli else np.zeros((0, *tissue.shape), bool)
     loop = _Loop(
         cell=tissue.cell,
@@ -125,12 +157,11 @@ def simulate(
         method=diffusion,
         names=names,
         beats=beats,
-        slots=plan.slots,
+        slots=1,
         mesh=_mesh(devices, tissue.shape, diffusion, is_traced(*jax.tree.leaves((tissue, y0)))),
     )
-    first, frames, carry = _run(loop, y0, plan, progress, type(tissue.cell).__name__)
     how = f"{type(solver).__name__}, {splitting}, {diffusion} diffusion, dt={dt:g}"
-    return make_run(tissue, stimuli, plan, first, frames, carry, threshold, how)
+    return Prepared(loop, y0, stimuli, dt, threshold, how)
 
 
 def _run(loop: "_Loop", y0, plan: Plan, progress, title: str):
