@@ -123,9 +123,9 @@ class Prepared(NamedTuple):
         each = V.size * len(self.loop.names) * V.dtype.itemsize
         check_fits(f"{V.size} cells, {len(self.loop.names)} outputs", samples, "samples of them", each)
 
-    def plan(self, t0: float, length: float, saved: np.ndarray, ts: np.ndarray) -> Plan:
-        """Lays out `length` ms from t0, with samples at `saved` (ms since t0; `ts` absolute)."""
-        return make_plan(self.stimuli, t0, length, self.dt, saved, ts, dtype_of(self.loop.cell))
+    def plan(self, t0: float, length: float, saved: np.ndarray, ts: np.ndarray, goes_on: bool = False) -> Plan:
+        """Lays out `length` ms from t0, with samples at `saved` (ms since t0; `ts` absolute); see `make_plan`."""
+        return make_plan(self.stimuli, t0, length, self.dt, saved, ts, dtype_of(self.loop.cell), goes_on)
 
     def loop_of(self, plan: Plan) -> "_Loop":
         """What runs that plan."""
@@ -210,6 +210,11 @@ class _Loop(eqx.Module):
         block = jax.checkpoint(lambda carry, steps: self.block(carry, steps), prevent_cse=False)
         carry, saved = jax.lax.scan(block, carry, steps)
         return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), saved)
+
+    def diffuse(self, V, dt):
+        """V after steps of diffusion alone, as many as `dt` (ms) has: what `cost` times."""
+        first, last = parts(self.diffusion, self.splitting, self.method)
+        return jax.lax.scan(lambda V, dt: (last(first(V, dt), dt), None), V, dt)[0]
 
     def block(self, carry: _Carry, steps: Step):
         slots = None
@@ -315,6 +320,7 @@ def _specs(tree, shape) -> Any:
 _begin = _on_mesh(_Loop.begin)
 _samples = _on_mesh(_Loop.samples)
 _blocks = _on_mesh(_Loop.blocks)
+_diffuse = _on_mesh(_Loop.diffuse)
 
 
 def _mesh(devices, shape, method: Method, traced: bool) -> Mesh | None:
