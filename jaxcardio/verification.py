@@ -40,7 +40,7 @@ class Case(NamedTuple):
         dt, trace_bar: step, ms or t.u., and bar of the RMSE of V, in its unit.
     """
 
-    make: Callable[[], Any]
+    make: Callable[..., Any]
     file: str
     rhs: dict[str, float]
     trace: str = "short_trace"
@@ -56,6 +56,12 @@ CASES = {
         models.TenTusscher2004,
         "ten_tusscher_2004",
         {"rhs": 1e-9},
+        protocol=PulseTrain(amplitude=-52.0, duration=1.0, period=1000.0, start=10.0),
+    ),
+    "ten_tusscher_panfilov": Case(
+        models.TenTusscherPanfilov2006,
+        "ten_tusscher_panfilov_2006",
+        dict.fromkeys(("rhs_epi", "rhs_M", "rhs_endo"), 1e-9),
         protocol=PulseTrain(amplitude=-52.0, duration=1.0, period=1000.0, start=10.0),
     ),
     # rhs_V0: the reference is itself a mean over +-1e-4 mV there.
@@ -139,9 +145,13 @@ def floored_error(found: ArrayLike, expected: np.ndarray) -> float:
 
 
 def rates_and_currents(name: str, group: str, dtype=jnp.float64) -> tuple[Any, Any]:
-    """Our rates of change and currents at the states (and parameters) of a reference group, computed in `dtype`."""
+    """Our rates of change and currents, computed in `dtype`, at the states of a reference group.
+
+    The group may name a variant of the model, and parameters.
+    """
     case, ref = CASES[name], reference(CASES[name].file)
-    cell: AbstractCell = case.make()
+    variant = f"{group}/variant"
+    cell: AbstractCell = case.make(variant=ref[variant]) if variant in ref else case.make()
     if f"{group}/parameters" in ref:
         names = ref.get(f"{group}/parameters@names") or ref["meta/parameter_names"]
         cell = cell.replace(**dict(zip(names, ref[f"{group}/parameters"].T, strict=True)))

@@ -24,6 +24,12 @@ CASES = {
         (15.0, 60.0),
         (0.08, 0.04, 0.02, 0.01),
     ),
+    "ten_tusscher_panfilov": Case(
+        jc.models.TenTusscherPanfilov2006(),
+        jc.protocols.PulseTrain(-52.0, 1.0, 1000.0, 10.0),
+        (15.0, 60.0),
+        (0.08, 0.04, 0.02, 0.01),
+    ),
     "kernik": Case(
         jc.models.KernikClancy2019(),
         jc.protocols.PulseTrain(-3.0, 5.0, 1000.0, 10.0),

@@ -32,6 +32,15 @@ def references() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cellml_files() -> Path:
+    """Public CellML files of models, which live beside the project; tests that need them skip where they are absent."""
+    folder = SHARED / "models" / "cellml"
+    if not folder.is_dir():
+        pytest.skip("the CellML files are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def recordings() -> Path:
     """The really recorded cells, which live beside the project; tests that need them skip where they are absent."""
     file = SHARED / "data" / "ipsc_patch_clamp.h5"

@@ -1,10 +1,14 @@
-"""Makes jaxcardio/data/models.h5 from the full files: python tests/make_reference_subset.py REFERENCES_FOLDER."""
+"""Makes jaxcardio/data/models.h5 from the full files and from CellML.
+
+python tests/make_reference_subset.py REFERENCES_FOLDER CELLML_FOLDER
+"""
 
 import sys
 from pathlib import Path
 from typing import Any
 
 import h5py
+import make_ten_tusscher_panfilov
 
 CLAMP_STEPS = [2, 5, 8, 11, 12, 15]  # -100, -70, -40, -10, 0, 30 mV
 BY_STEP = ("V_step", "currents", "final_states", "i_total")
@@ -62,7 +66,7 @@ def put_short_traces(model: str, source: h5py.File, target: h5py.Group) -> None:
             put(V, group, "V", V[:, 0][until])
 
 
-def main(references: Path) -> None:
+def main(references: Path, cellml: Path) -> None:
     out = Path(__file__).parents[1] / "jaxcardio" / "data" / "models.h5"
     out.parent.mkdir(exist_ok=True)
     with h5py.File(out, "w") as target:
@@ -70,8 +74,9 @@ def main(references: Path) -> None:
             with h5py.File(references / f"{model}.h5") as source:
                 put_model(source, target.create_group(model))
                 put_short_traces(model, source, target[model])  # pyright: ignore[reportArgumentType]
+        make_ten_tusscher_panfilov.put_model(cellml, target.create_group("ten_tusscher_panfilov_2006"))
     print(f"{out}: {out.stat().st_size / 1e6:.3f} MB")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))

@@ -17,7 +17,7 @@ RECORDED = jc.protocols.Sampled(_ts, -40 + 45 * np.sin(_ts / 13) * np.sin(_ts / 
 COMMANDS = {"steps": STEPS, "steps and a ramp": RAMP, "recorded": RECORDED}
 CASES_BY_COMMAND = [
     pytest.param(model, command, marks=[pytest.mark.slow] if model != "kernik" else [])
-    for model in ("kernik", "ten_tusscher", "skibsbye")
+    for model in ("kernik", "ten_tusscher", "ten_tusscher_panfilov", "skibsbye")
     for command in COMMANDS
 ]
 
@@ -30,6 +30,7 @@ def total(cell, command, **options):
 def test_the_gates_of_voltage_alone_are_read_off_the_equations():
     names = {"m", "h", "j", "d", "f", "Xr1", "Xr2", "Xs", "r", "s"}
     assert set(voltage_gates(jc.models.TenTusscher2004())) == names
+    assert set(voltage_gates(jc.models.TenTusscherPanfilov2006())) == names | {"f2"}
     assert set(voltage_gates(KERNIK)) == names | {"Xf", "dCaT", "fCaT"}
     assert voltage_gates(jc.models.AlievPanfilov1996()) == ()
     held = jc.hold(KERNIK, "Xf")

@@ -180,9 +180,9 @@ def test_check(capsys, monkeypatch):
         (["simulate", "kernik", "--init", "V=nan"], ["y0.V = nan mV", "allowed: finite"]),
         (["simulate", "kernik", "--init", "W=1"], ["--init", "no state named 'W'"]),
         (["simulate", "kernik", "--variant", "epi"], ["--variant = 'epi'", "has no variants"]),
-        (["simulate", "tentus", "--variant", "apex"], ["variant = 'apex'", "allowed: M, epi, endo"]),
+        (["simulate", "tentusscher", "--variant", "apex"], ["variant = 'apex'", "allowed: M, epi, endo"]),
         (["simulate", "kernik", "--dt", "-0.1"], ["dt = -0.1 ms", "allowed", "> 0"]),
-        (["simulate", "tentus", "--dt", "1.5"], ["dt = 1.5 ms", "allowed: 0 < dt <= 1.0 ms"]),
+        (["simulate", "tentusscher", "--dt", "1.5"], ["dt = 1.5 ms", "allowed: 0 < dt <= 1.0 ms"]),
         (["simulate", "kernik", "--dt", "small"], ["--dt", "small"]),
         (["simulate", "kernik", "--t1", "0"], ["t1 = 0.0 ms", "allowed: > t0 = 0.0 ms"]),
         (["simulate", "kernik", "--t1", "-5"], ["t1 = -5.0 ms", "allowed: > t0"]),
@@ -192,9 +192,9 @@ def test_check(capsys, monkeypatch):
         (["simulate", "kernik", "--solver", "heun"], ["--solver", "heun", "rush-larsen-2"]),
         (["simulate", "kernik", "--paced-grid"], ["--paced-grid: pacing", "no stimulus onsets"]),
         (["simulate", "kernik", "--duration", "1"], ["--pulse-amplitude, --period: missing"]),
-        (["simulate", "tentus", "--period", "0.5"], ["period = 0.5 ms", "allowed: > duration = 1.0 ms"]),
-        (["simulate", "tentus", "--duration", "-1"], ["duration = -1.0 ms", "allowed: > 0"]),
-        (["simulate", "tentus", "--no-stimulus", "--period", "500"], ["--no-stimulus", "give one of them"]),
+        (["simulate", "tentusscher", "--period", "0.5"], ["period = 0.5 ms", "allowed: > duration = 1.0 ms"]),
+        (["simulate", "tentusscher", "--duration", "-1"], ["duration = -1.0 ms", "allowed: > 0"]),
+        (["simulate", "tentusscher", "--no-stimulus", "--period", "500"], ["--no-stimulus", "give one of them"]),
         (["simulate", "kernik", "--drug", "E-4032", "--dose", "5"], ["--drug", "'E-4032'", "did you mean E-4031"]),
         (["simulate", "kernik", "--drug", "E-4031"], ["--dose = None nM", "give both or neither"]),
         (
@@ -310,7 +310,7 @@ def test_a_missing_matplotlib_is_said(monkeypatch, capsys):
 def test_the_published_stimulus_is_the_default():
     from jaxcardio.cli.common import USUAL
 
-    assert main(["simulate", "tentus", "--t1", "5", "--no-plot", "--period", "700"]) == 0
+    assert main(["simulate", "tentusscher", "--t1", "5", "--no-plot", "--period", "700"]) == 0
     protocol = Trace.load("TenTusscher2004.h5").protocol
     assert isinstance(protocol, PulseTrain)
     assert (protocol.amplitude, protocol.duration, protocol.period, protocol.start) == (-52.0, 1.0, 700.0, 10.0)

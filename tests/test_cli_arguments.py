@@ -1,5 +1,7 @@
 """The command line's own tables agree with what they are of, and its messages are one line that names the option."""
 
+import argparse
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,3 +69,21 @@ def test_a_model_is_found_by_case_separators_and_beginning(name, seed, separator
     where = seed % len(name)
     text = name[:where] + separator + name[where:]
     assert shared.model_name(text.swapcase()) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("tentusscher", "TenTusscher2004"),
+        ("TenTusscher-Panfilov", "TenTusscherPanfilov2006"),
+        ("ten_tusscher_p", "TenTusscherPanfilov2006"),
+        ("aliev-panfilov", "AlievPanfilov1996"),
+    ],
+)
+def test_a_model_is_found_without_its_year_though_another_name_begins_so(text, name):
+    assert shared.model_name(text) == name
+
+
+def test_the_beginning_of_several_models_is_refused_with_their_names():
+    with pytest.raises(argparse.ArgumentTypeError, match="beginning of several: TenTusscher2004, TenTusscherPanf"):
+        shared.model_name("tentus")

@@ -112,7 +112,7 @@ def test_nobody_listening_ends_no_run(redirect):
 
 
 def test_a_temperature_in_celsius_is_refused(capsys):
-    assert main(["simulate", "tentus", "--set", "T=37"]) == 2
+    assert main(["simulate", "tentusscher", "--set", "T=37"]) == 2
     assert "--set T = 37.0 K; allowed: 273 to 323 K" in capsys.readouterr().err
 
 

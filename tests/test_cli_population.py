@@ -152,7 +152,7 @@ def test_verify_names_every_bad_file(capsys):
 
 
 def test_a_population_is_simulated_and_drawn(capsys):
-    options = ["--model", "tentus", "--cells", "5", "--log-normal", "0.1", "--seed", "4", "--dtype", "float64"]
+    options = ["--model", "tentusscher", "--cells", "5", "--log-normal", "0.1", "--seed", "4", "--dtype", "float64"]
     assert main(["population", "simulate", "cells.h5", *options, "--t1", "60", "--outputs", "V,I_Kr"]) == 0
     trace = jc.Trace.load("cells.h5")
     assert trace.ys._fields == ("V", "I_Kr")
@@ -206,6 +206,7 @@ def test_a_dimensionless_population_has_steps_and_samples_of_its_own_size():
 
 SIMULATE = ["population", "simulate", "o.h5"]
 SCREEN = ["population", "screen"]
+TEN_TUSSCHER = ["--model", "tentusscher"]
 DIMENSIONLESS = ["--model", "alievpanfilov1996", "--parameters", "k"]
 
 
@@ -218,9 +219,9 @@ DIMENSIONLESS = ["--model", "alievpanfilov1996", "--parameters", "k"]
         ([*MAKE, "--log-normal", "-1"], ["sigma = -1.0", "allowed: >= 0"]),
         ([*MAKE, "--seed", "-1"], ["seed = -1", "allowed: a whole number from 0"]),
         ([*MAKE, "--parameters", "Kr_g,g_Kr"], ["--parameters", "'g_Kr'", "did you mean"]),
-        ([*MAKE, "--model", "tentus", "--parameters", "six-currents"], ["--parameters = six-currents", "has none"]),
+        ([*MAKE, *TEN_TUSSCHER, "--parameters", "six-currents"], ["--parameters = six-currents", "has none"]),
         ([*MAKE, "--temperature", "25"], ["--temperature = 25.0 K", "allowed: 273 to 323 K"]),
-        ([*MAKE, "--model", "tentus", "--temperature", "300"], ["--temperature = 300.0 K", "TenTusscher2004 has none"]),
+        ([*MAKE, *TEN_TUSSCHER, "--temperature", "300"], ["--temperature = 300.0 K", "TenTusscher2004 has none"]),
         ([*MAKE, "--model", "kernick"], ["MODEL", "did you mean KernikClancy2019"]),
         ([*MAKE, "--steps", "-80,0"], ["--steps = '-80,0'", "allowed: MV:MS"]),
         ([*MAKE, "--steps", "-80:0"], ["durations = [0.] ms", "allowed: each > 0"]),

@@ -71,7 +71,7 @@ def modules_after(code: str) -> set[str]:
         ["simulate", "--help"],
         ["dance"],
         ["models", "heart"],
-        ["simulate", "tentus", "--t1", "5s"],
+        ["simulate", "tentusscher", "--t1", "5s"],
         ["dataset", "make"],
     ],
 )

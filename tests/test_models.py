@@ -22,7 +22,7 @@ from jaxcardio.verification import CASES, bar, rates_and_currents, rates_errors,
 OUR_NAME = {"Cai": "Ca_i", "Nai": "Na_i", "Ki": "K_i"}
 
 
-IONIC = ("ten_tusscher", "kernik", "skibsbye")
+IONIC = ("ten_tusscher", "ten_tusscher_panfilov", "kernik", "skibsbye")
 every_model = pytest.mark.parametrize("name", CASES)
 ionic_model = pytest.mark.parametrize("name", IONIC)
 
@@ -118,20 +118,23 @@ def test_a_current_without_its_conductance_is_zero(name):
     assert jnp.array_equal(cell.vector_field(0.0, y).V, -full.I_ion_total)
 
 
-@pytest.mark.parametrize(("name", "group"), [("ten_tusscher", "rhs"), ("kernik", "rhs_V0")])
-def test_constant_field_currents_have_their_limit_at_0_mV(name, group):
+@pytest.mark.parametrize(
+    ("name", "group", "singular"),
+    [("ten_tusscher", "rhs", 0.0), ("ten_tusscher_panfilov", "rhs_epi", 15.0), ("kernik", "rhs_V0", 0.0)],
+)
+def test_constant_field_currents_have_their_limit_where_their_quotient_has_none(name, group, singular):
     cell, y = CASES[name].make(), states(name, group)
 
     def at(V):
         return cell.currents(y._replace(V=jnp.full_like(y.V, V)))
 
     for current in [n for n in cell.currents(y)._fields if n.startswith("I_CaL")]:
-        mean = (getattr(at(1e-4), current) + getattr(at(-1e-4), current)) / 2
-        assert np.allclose(getattr(at(0.0), current), mean, rtol=1e-8, atol=0), current
+        mean = (getattr(at(singular + 1e-4), current) + getattr(at(singular - 1e-4), current)) / 2
+        assert np.allclose(getattr(at(singular), current), mean, rtol=1e-8, atol=0), current
 
 
 # Plausible ranges by state; what is not listed is a gate or an occupancy in [0, 1].
-SINGULAR = [0.0, -40.0, -60.0, -47.13, -37.78, 10.0, 1e-6, -1e-6]
+SINGULAR = [0.0, -40.0, -60.0, -47.13, -37.78, 10.0, 15.0, 1e-6, -1e-6]
 CALCIUM, STORE, SODIUM, POTASSIUM = (2e-5, 1e-2), (0.01, 5.0), (1.0, 30.0), (80.0, 160.0)
 RANGES = {
     **dict.fromkeys(("Ca_i", "Ca_ss", "Ca_i1", "Ca_i2", "Ca_i3", "Ca_i4"), CALCIUM),
@@ -237,6 +240,8 @@ def test_what_crosses_the_membrane_is_carried_by_ions(name, i_stim):
         cytosol = total_per_free(*buffers[0], y.Ca_i) * dy.Ca_i
         store = V_sr / c.V_c * total_per_free(*buffers[1], y.Ca_SR) * dy.Ca_SR
         ions = [dy.Na_i, dy.K_i, 2 * cytosol, 2 * store]
+        if name == "ten_tusscher_panfilov":
+            ions.append(2 * c.V_ss / c.V_c * total_per_free(c.Buf_ss, c.K_buf_ss, y.Ca_ss) * dy.Ca_ss)
     carried = [to_current * ion for ion in ions]
     if name == "kernik":
         carried.append(-i_stim)

@@ -253,8 +253,8 @@ def test_something_is_added_to_hdf5_files_only():
 # --- verbs -----------------------------------------------------------------------------------------------------------
 
 READS = [  # (words with IN and OUT, suffix of IN, suffix of OUT, what of OUT is written: the file, or the figure by it)
-    (["simulate", "tentus", "--protocol", "IN", "--out", "OUT"], ".h5", ".h5"),
-    (["simulate", "tentus", "--protocol", "IN", "--out", "OUT"], ".png", ".h5"),
+    (["simulate", "tentusscher", "--protocol", "IN", "--out", "OUT"], ".h5", ".h5"),
+    (["simulate", "tentusscher", "--protocol", "IN", "--out", "OUT"], ".png", ".h5"),
     (["drug", "E-4031", "--protocol", "IN", "--out", "OUT"], ".h5", ".h5"),
     (["drug", "E-4031", "--protocol", "IN", "--out", "OUT"], ".png", ".h5"),
     (["biomarkers", "IN", "--out", "OUT"], ".h5", ".h5"),

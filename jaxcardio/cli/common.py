@@ -32,6 +32,7 @@ class Usual(NamedTuple):
 USUAL = {
     "KernikClancy2019": Usual(None, 5000.0, 0.01, 0.1),  # beats by itself
     "TenTusscher2004": Usual(PulseTrain(-52.0, 1.0, 1000.0, 10.0), 5000.0, 0.01, 0.1),
+    "TenTusscherPanfilov2006": Usual(PulseTrain(-52.0, 1.0, 1000.0, 10.0), 5000.0, 0.01, 0.1),
     "Skibsbye2016": Usual(PulseTrain(-11.5, 2.0, 1000.0, 0.0), 5000.0, 0.01, 0.1),  # -575 pA
     "AlievPanfilov1996": Usual(PulseTrain(-0.5, 1.0, 50.0, 5.0), 250.0, 0.005, 0.05, "t.u."),
     "AlievPanfilovModified": Usual(PulseTrain(-0.5, 1.0, 40.0, 5.0), 200.0, 0.005, 0.05, "t.u."),

@@ -6,3 +6,4 @@ from .sodium_gating import AbstractSodiumGating as AbstractSodiumGating
 from .sodium_gating import SkibsbyeSodiumGating as SkibsbyeSodiumGating
 from .sodium_gating import SodiumRelaxations as SodiumRelaxations
 from .ten_tusscher import TenTusscher2004 as TenTusscher2004
+from .ten_tusscher_panfilov import TenTusscherPanfilov2006 as TenTusscherPanfilov2006

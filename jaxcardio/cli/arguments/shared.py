@@ -13,6 +13,9 @@ MODELS = {
     "TenTusscher2004": (
         "Human ventricular myocyte, 37 C: M cell (default), epicardial or endocardial. ms, mV, mM, pA/pF."
     ),
+    "TenTusscherPanfilov2006": (
+        "Human ventricular myocyte with a subspace, 37 C: epicardial (default), M or endocardial. ms, mV, mM, pA/pF."
+    ),
     "Skibsbye2016": (
         "Human atrial myocyte, sinus rhythm, 37 C, no acetylcholine. ms, mV, mM, pA/pF, fluxes J in mM nL/ms."
     ),
@@ -86,10 +89,14 @@ def whole(text: str) -> int:
 
 
 def model_name(text: str) -> str:
-    """A type of option: case, hyphens and underscores are ignored, and the beginning of one name is enough."""
+    """A type of option: case, hyphens and underscores are ignored; a name without its year or its beginning will do."""
     folded = {_fold(name): name for name in MODELS}
     wanted = _fold(text)
-    hits = [n for key, n in folded.items() if key == wanted] or [n for k, n in folded.items() if k.startswith(wanted)]
+    hits = (
+        [name for key, name in folded.items() if key == wanted]
+        or [name for key, name in folded.items() if key.rstrip("0123456789") == wanted]
+        or [name for key, name in folded.items() if key.startswith(wanted)]
+    )
     if len(hits) == 1:
         return hits[0]
     if hits:
@@ -109,7 +116,9 @@ def model_arguments(parser: Any) -> None:
 
 
 def _cell_arguments(parser: Any) -> None:
-    parser.add_argument("--variant", help="published variant, e.g. epi (TenTusscher2004: M, epi, endo)")
+    parser.add_argument(
+        "--variant", help="published variant, e.g. epi (TenTusscher2004, TenTusscherPanfilov2006: M, epi, endo)"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="set a parameter (`models MODEL` lists them)"
     )
