@@ -238,12 +238,12 @@ class Record:
         return Frames(self, name)
 
     @property
-    def activation_times(self) -> Float[np.ndarray, "beats *grid"]:
+    def activation_times(self) -> Float[np.ndarray, " beats *grid"]:
         """As of a `Run`, so far."""
         return self._events["activation_times"]
 
     @property
-    def repolarisation_times(self) -> Float[np.ndarray, "beats *grid"]:
+    def repolarisation_times(self) -> Float[np.ndarray, " beats *grid"]:
         """As of a `Run`, so far."""
         return self._events["repolarisation_times"]
 
@@ -348,7 +348,7 @@ def _write_recipe(folder: Path, ready: Prepared, tissue: Tissue, recipe: dict[st
     write_hdf5(folder / NAME, write)
 
 
-KINDS: dict[str, Any] = {name: (int, float) for name in ("t0", "t1", "part", "save_every", "threshold")}
+KINDS: dict[str, Any] = dict.fromkeys(("t0", "t1", "part", "save_every", "threshold"), (int, float))
 KINDS |= {"settings": str, "outputs": list}
 """What a recipe must have to be opened."""
 
@@ -478,7 +478,9 @@ def _memory_of(carry) -> list[Any]:
     return [x for x in jax.tree.leaves((carry.solver_state, events, carry.status)) if eqx.is_array(x)]
 
 
-def _write_part(folder: Path, k: int, digest: str, tissue: Tissue, plan: Plan, frames, times, carry) -> None:
+def _write_part(
+    folder: Path, k: int, digest: str, tissue: Tissue, plan: Plan, frames, times: tuple[np.ndarray, np.ndarray], carry
+) -> None:
     units = tissue.cell.units
 
     def write(file: h5py.File) -> None:
