@@ -27,6 +27,12 @@ POTENTIAL, TIMES = "viridis", "cividis_r"
 NO_TISSUE = "#C8C8C8"
 KINDS = (".gif", ".mp4")
 """Of animations."""
+SHEET = (5.4, 4.4)
+"""Inches."""
+ROW = 4
+"""Most frames beside each other."""
+FASTEST = 2.0
+"""Colours of velocities end at so many times the median: where waves begin and meet, cells are fast without end."""
 ARROWS = 20
 """About so many along the longer side."""
 
@@ -50,7 +56,7 @@ def activation_map(
         layer: of a slab, which z; default the middle.
     """
     check_beat(run, beat)
-    ax = given_or_new(ax)
+    ax = given_or_sheet(ax)
     times = _layer(run.tissue, np.asarray(run.activation_times[beat], float), layer)
     unit = time_unit(run.tissue)
     image = _image(ax, run.tissue, times, TIMES, layer=layer)
@@ -79,7 +85,7 @@ def frame(
     layer: int | None = None,
 ) -> Any:
     """V of a sheet in the sample nearest to `time` (ms), or another saved output by `name`; `limits` of the colours."""
-    ax = given_or_new(ax)
+    ax = given_or_sheet(ax)
     ts = np.asarray(run.ts)
     unit = time_unit(run.tissue)
     check_known(
@@ -102,17 +108,19 @@ def frames(run: "Run | Record", times: Sequence[float], *, name: str | None = No
     chosen = [int(np.argmin(np.abs(ts - t))) for t in times]
     all_of_them = np.stack([np.asarray(_output(run, name)[k]) for k in chosen])
     limits = float(np.nanmin(all_of_them)), float(np.nanmax(all_of_them))
-    columns = min(len(times), 4)
-    rows = -(-len(times) // columns)
+    rows = -(-len(times) // ROW)
+    columns = -(-len(times) // rows)
     fig, axes = figure(rows, columns, size=(2.9 * columns, 2.8 * rows), squeeze=False, sharex=True, sharey=True)
     unit, images = time_unit(run.tissue), []
     for ax, k, values in zip(axes.flat, chosen, all_of_them, strict=False):
         images.append(_image(ax, run.tissue, _layer(run.tissue, values, layer), POTENTIAL, limits, layer))
         ax.set_title(f"{ts[k]:g} {unit}", loc="left", fontsize="small", color=INK)
-    for ax in axes.flat:
+    for k, ax in enumerate(axes.flat):
         ax.label_outer()
-    for ax in list(axes.flat)[len(times) :]:
-        ax.set_visible(False)
+        ax.set_visible(k < len(times))
+        if k + columns >= len(times):
+            ax.tick_params(labelbottom=True)
+            ax.set_xlabel("x (mm)")
     fig.colorbar(images[-1], ax=axes, shrink=0.8, label=_label(run.tissue, name))
     return fig
 
@@ -142,13 +150,12 @@ def velocities(
     run: "Run | Record", ax: Any = None, *, beat: int = 0, every: int | None = None, layer: int | None = None
 ) -> Any:
     """Local conduction velocity of a sheet: its size in colours, its direction as arrows, one in `every` cells."""
-    ax = given_or_new(ax)
+    ax = given_or_sheet(ax)
     tissue = run.tissue
     vectors = velocity_map(run, beat)  # pyright: ignore[reportArgumentType]
     speed = _layer(tissue, np.sqrt((np.asarray(vectors) ** 2).sum(axis=0)), layer)
-    # Where waves begin and meet, and at borders, single cells are fast without end.
     known = speed[np.isfinite(speed)]
-    top = float(np.percentile(known, 98)) if known.size else 1.0
+    top = float(min(known.max(), FASTEST * np.median(known))) if known.size else 1.0
     image = _image(ax, tissue, speed, "magma", (0.0, top), layer)
     _bar(ax, image, "velocity (mm/ms)" if time_unit(tissue) == "ms" else "velocity (mm/t.u.)", extend="max")
     longest = max(speed.shape)
@@ -275,6 +282,9 @@ def animate(
         image = _image(ax, tissue, _layer(tissue, first, layer), POTENTIAL, limits, layer)
         _bar(ax, image, _label(tissue, name))
 
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")  # laid out once: it takes longer than a frame
+
     def draw(k: int) -> None:
         now = np.asarray(values[k])
         if tissue.axes == 1:
@@ -299,6 +309,11 @@ def animation_writer(path: str | Path, rate: int) -> Any:
         other = "; allowed: .gif, or install ffmpeg" if kind == ".mp4" else "; allowed: pip install pillow"
         raise ValueError(f"path = {path}: {needed}, which writes {kind[1:].upper()}, is not installed{other}")
     return animation.writers[needed](fps=rate)
+
+
+def given_or_sheet(ax: Any) -> Any:
+    """The axes that are given, or new ones for a sheet and its bar of colours."""
+    return figure(size=SHEET)[1] if ax is None else given_or_new(ax)
 
 
 def time_unit(tissue: "Tissue") -> str:
