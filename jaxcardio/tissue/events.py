@@ -35,9 +35,11 @@ class Events(NamedTuple):
 
 
 def no_events(V: Array, threshold, beats: int) -> Events:
-    """Before a run that begins with V."""
+    """Before a run that begins with V. A cell that is active then has an unknown rest: it ends at the threshold."""
+    active = V >= threshold
+    rest = jnp.where(active, V - (V - threshold) / RECOVERED, V)
     none = When(jnp.full((beats, *V.shape), -1, jnp.int32), jnp.zeros((beats, *V.shape), V.dtype))
-    return Events(V, V, V, V >= threshold, jnp.zeros(V.shape, jnp.int32), none, none)
+    return Events(V, rest, V, active, jnp.zeros(V.shape, jnp.int32), none, none)
 
 
 def seen(events: Events, V0: Array, V1: Array, threshold, step: Array) -> Events:
@@ -81,5 +83,3 @@ def _noted(when: When, now, count, step, part) -> When:
     beat = jnp.arange(when.step.shape[0], dtype=count.dtype).reshape(-1, *(1 for _ in count.shape))
     here = now[None] & (count[None] - 1 == beat)
     return When(jnp.where(here, step, when.step), jnp.where(here, part[None], when.part))
-
-

@@ -259,7 +259,7 @@ def _singular(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None) -> tuple[np
         angle = np.where(mask, angle, np.nan)
     around = (np.s_[:-1, :-1], np.s_[:-1, 1:], np.s_[1:, 1:], np.s_[1:, :-1])
     corners = [angle[c] for c in around]
-    turns = sum(_wrapped(corners[k - 3] - corners[k]) for k in range(4)) / (2 * np.pi)
+    turns = np.sum([_wrapped(corners[k - 3] - corners[k]) for k in range(4)], axis=0) / (2 * np.pi)
     j, i = np.nonzero(np.abs(np.nan_to_num(turns)) > 0.5)
     points = [np.stack([a[c][j, i], b[c][j, i]]) for c in around]
     x, y = _crossing(*points)

@@ -34,13 +34,10 @@ def conduction_velocity(run: "Run", start: Sequence[int], stop: Sequence[int], b
         ValueError: an index outside the grid, equal cells, a beat that the run does not keep.
     """
     check_beat(run, beat)
-    first, last = (_cell(name, index, run.tissue.shape) for name, index in (("start", start), ("stop", stop)))
-    if first == last:
-        raise refusal("stop", tuple(stop), "", f"another cell than start = {tuple(start)}")
-    steps = np.subtract(last, first) * np.asarray(run.tissue.spacing, float)
+    first, last = two_cells(run.tissue, start, stop)
     times = run.activation_times[beat]
     with np.errstate(divide="ignore"):
-        return float(np.linalg.norm(steps)) / (times[last] - times[first])
+        return distance(run.tissue, first, last) / (times[last] - times[first])
 
 
 @typed
@@ -87,8 +84,21 @@ def check_beat(run: Any, beat: int) -> None:
         raise refusal("beat", beat, "", f"0 to {beats - 1}; simulate(..., beats=) says how many are kept")
 
 
-def _cell(name: str, index: Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The index counted from the start of each axis."""
+def two_cells(tissue: Any, start: Sequence[int], stop: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Two different cells, their indices counted from the start of each axis."""
+    first, last = cell_index("start", start, tissue.shape), cell_index("stop", stop, tissue.shape)
+    if first == last:
+        raise refusal("stop", tuple(stop), "", f"another cell than start = {tuple(start)}")
+    return first, last
+
+
+def distance(tissue: Any, first: tuple[int, ...], last: tuple[int, ...]) -> float:
+    """Between the centres of two cells, mm."""
+    return float(np.linalg.norm(np.subtract(last, first) * np.asarray(tissue.spacing, float)))
+
+
+def cell_index(name: str, index: Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The index counted from the start of each axis; a ValueError names one that is not of the grid."""
     allowed = f"an index of the grid {shape}, one whole number an axis"
     try:
         numbers = tuple(operator.index(i) for i in index)
