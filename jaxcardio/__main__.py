@@ -105,7 +105,7 @@ def _start_jax(given: argparse.Namespace) -> None:
 
 
 def _use_every_core(jax) -> None:
-    """A tissue is divided over devices: on a CPU each core is one, unless JAX has started or the user says otherwise."""
+    """A tissue is divided over devices: on a CPU each core is one, unless JAX has started or XLA_FLAGS says another."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):

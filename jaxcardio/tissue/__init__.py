@@ -6,6 +6,8 @@ from .conductivity import monodomain_conductivity as monodomain_conductivity
 from .cost import Cost as Cost
 from .cost import cost as cost
 from .grid import Tissue as Tissue
+from .inverse import TunedConductivity as TunedConductivity
+from .inverse import conductivity_for as conductivity_for
 from .measure.electrogram import bipolar_electrogram as bipolar_electrogram
 from .measure.electrogram import electrogram as electrogram
 from .measure.phase import Singularities as Singularities
@@ -21,6 +23,9 @@ from .measure.velocity import velocity_map as velocity_map
 from .recording import Record as Record
 from .recording import open_record as open_record
 from .recording import record as record
+from .restitution import Restitution as Restitution
+from .restitution import dynamic_restitution as dynamic_restitution
+from .restitution import restitution as restitution
 from .run import Run as Run
 from .simulate import simulate as simulate
 from .stimulus import Stimulus as Stimulus

@@ -141,7 +141,7 @@ def prepared(
     solver = _checked_solver(solver)
     names = output_names(tissue.cell, type(tissue.cell.initial_state())._fields, outputs or (tissue.cell.potential,))
     check_whole("beats", beats, "activations")
-    threshold = _checked_threshold(threshold, tissue.cell)
+    threshold = checked_threshold(threshold, tissue.cell)
     couplings = tissue.couplings()
     dt = _checked_dt(dt, Diffusion(couplings), diffusion, stimuli)
     y0 = _checked_state(y0, tissue, dtype)
@@ -354,7 +354,7 @@ def _checked_solver(solver) -> diffrax.AbstractSolver:
     return solver
 
 
-def _checked_threshold(threshold, cell: AbstractCell) -> float:
+def checked_threshold(threshold, cell: AbstractCell) -> float:
     if threshold is None:
         return THRESHOLDS.get(cell.units[cell.potential], THRESHOLDS["mV"])
     check_known("threshold", threshold, cell.units[cell.potential], "finite", np.isfinite)

@@ -1,8 +1,8 @@
 """Cables, sheets and slabs of tissue: velocities, activation maps, restitution, spiral waves.
 
 Lengths are in mm, times in ms (in the model's time unit, t.u., for the Aliev-Panfilov models), diffusivities in
-mm^2/ms, velocities in mm/ms = m/s. A wave needs a fine enough grid: where it has none the run says so, and velocities are
-marked with ~.
+mm^2/ms, velocities in mm/ms = m/s. A wave needs a fine enough grid: where it has none the run says so, and what is
+measured is marked with ~.
 
 Examples:
   jaxcardio tissue cable --model TenTusscher2004 --length 20 --dx 0.1 --diffusivity 0.154 --t1 60 --out cable.h5
