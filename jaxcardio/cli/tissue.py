@@ -49,6 +49,7 @@ class Usual(NamedTuple):
 
     diffusivity: float
     dx: float
+    cable_t1: float
     t1: float
     spiral_t1: float
     intervals: str
@@ -56,8 +57,8 @@ class Usual(NamedTuple):
     """Of the phase, ms; None: its second coordinate is the recovery variable."""
 
 
-MILLIVOLTS = Usual(0.154, 0.1, 100.0, 1000.0, "300,320,340,360,400,500,700,1000", 15.0)
-NO_UNIT = Usual(1.0, 0.6, 60.0, 300.0, "25,27,30,35,40,50", None)
+MILLIVOLTS = Usual(0.154, 0.1, 450.0, 60.0, 1000.0, "300,320,340,360,400,500,700,1000", 15.0)
+NO_UNIT = Usual(1.0, 0.6, 80.0, 60.0, 300.0, "14,16,18,20,25,30,40,50", None)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -176,13 +177,13 @@ def _animation(given: argparse.Namespace) -> Path | None:
 def _cable(given: argparse.Namespace) -> int:
     out, animation = _places(given, "cable.h5")
     setup = _setup(given, [("--length", given.length)])
-    t1, every = _times(given, setup.usual.t1)
+    t1, every = _times(given, setup.usual.cable_t1)
     tissue, (n,) = setup.tissue, setup.tissue.shape
     stimulus = _stimulus(given, setup, np.s_[: _cells_of(given, n, tissue.spacing[0])], t1)
     found = simulate(tissue, [stimulus], t1=t1, save_every=every, progress=True, **_numerics(given))
     problems = found.problems()
     print(_title(setup, found))
-    print(text_table([["", "value", "measured"], *_cable_rows(found, setup.unit, bool(problems))]))
+    print(text_table([["", "value", "measured"], *_cable_rows(found, setup.unit, bool(problems))], 3))
     return _written(given, out, animation, found, problems, lambda: _cable_figure(found))
 
 
@@ -233,7 +234,7 @@ def _wave(given: argparse.Namespace) -> int:
     found = simulate(tissue, [stimulus], t1=t1, save_every=every, progress=True, **_numerics(given))
     problems = found.problems()
     print(_title(setup, found))
-    print(text_table([["", "value", "measured"], *_wave_rows(found, setup.unit, bool(problems))]))
+    print(text_table([["", "value", "measured"], *_wave_rows(found, setup.unit, bool(problems))], 3))
     return _written(given, out, animation, found, problems, lambda: _map_figure(found))
 
 
@@ -347,7 +348,7 @@ def _spiral(given: argparse.Namespace) -> int:
     if ablate is not None:
         after = _ablated(found, paths, ablate, t1, options)
         rows.append(_ending(after, ablate, t1, setup.unit))
-    print(text_table([["", "value", "measured"], *rows]))
+    print(text_table([["", "value", "measured"], *rows], 3))
     if after is not None:
         after.save(ablated_out)
         print(f"wrote {ablated_out}")

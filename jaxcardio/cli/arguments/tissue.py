@@ -116,7 +116,7 @@ def _restitution(parser: Parser) -> None:
     pacing = _stimulus_arguments(parser, start=False)
     pacing.add_argument(
         "--intervals", metavar="MS,MS,...", help="from the last S1 to S2, ms (default "
-        "300,320,340,360,400,500,700,1000; Aliev-Panfilov 25,27,30,35,40,50)",
+        "300,320,340,360,400,500,700,1000; Aliev-Panfilov 14,16,18,20,25,30,40,50)",
     )  # fmt: skip
     pacing.add_argument(
         "--cycle-length", type=ms, metavar="MS", help="of the S1, ms (default: the longest of the intervals)"
