@@ -174,7 +174,10 @@ def times_of(file: Group) -> np.ndarray:
 
 
 def output_names_of(file: Group, cell: AbstractCell) -> tuple[str, ...]:
-    names = _list_of(file, "outputs", str)
+    there = file.group("outputs").names()
+    names = _list_of(file, "outputs", str) if file.has_attribute("outputs") else there
+    if sorted(names) != sorted(there):
+        raise refusal("outputs", ", ".join(there), "", f"those that were saved, {', '.join(names)}")
     for name in names:
         if name not in cell.units:
             raise ValueError(f"outputs: {unknown_name('state or current', name, cell.units, type(cell).__name__)}")
