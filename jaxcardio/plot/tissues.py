@@ -194,7 +194,9 @@ def electrograms(ts: ArrayLike, phi: ArrayLike, ax: Any = None, *, names: Sequen
     """Electrograms (mV) against time (ms): `phi` is (time,), or (time, electrodes) with their `names`."""
     ax = given_or_new(ax)
     ts, phi = np.asarray(ts, float), np.asarray(phi, float)
-    if ts.ndim != 1 or phi.ndim not in (1, 2) or len(phi) != len(ts):
+    if ts.ndim != 1:
+        raise refusal("ts", f"shape {ts.shape}", "ms", "shape (time,)")
+    if phi.ndim not in (1, 2) or len(phi) != len(ts):
         raise refusal("phi", f"shape {phi.shape}", "mV", f"(time,) or (time, electrodes), of {ts.shape} times")
     columns = phi.reshape(len(ts), -1).T
     if names is not None and len(names) != len(columns):
@@ -218,7 +220,9 @@ def restitution(intervals: ArrayLike, values: ArrayLike, ax: Any = None, *, quan
     """
     ax = given_or_new(ax)
     x, y = np.asarray(intervals, float), np.asarray(values, float)
-    if x.shape != y.shape or x.ndim != 1:
+    if x.ndim != 1:
+        raise refusal("intervals", f"shape {x.shape}", "ms", "a list of numbers")
+    if x.shape != y.shape:
         raise refusal("values", f"shape {y.shape}", "", f"one an interval, {x.shape}")
     order = np.argsort(x)
     x, y = x[order], y[order]
