@@ -100,7 +100,8 @@ class Tissue(eqx.Module):
         """The diffusivity tensor of each cell (mm^2/ms), axes in the order of `shape`; 0 where there is no tissue."""
         if self.fibres is None:
             along = [jnp.broadcast_to(d, self.shape) for d in self._per_axis()]
-            tensor = jnp.stack(along, -1)[..., None] * jnp.eye(self.axes, dtype=self.diffusivity.dtype)
+            unit = jnp.eye(self.axes, dtype=self.diffusivity.dtype)
+            tensor = jnp.stack(along, -1)[..., None] * jnp.expand_dims(unit, tuple(range(self.axes)))
         else:
             tensor = self._turned()
         return tensor if self.mask is None else jnp.where(self.mask[..., None, None], tensor, 0)
@@ -232,7 +233,10 @@ def _checked_diffusivity(diffusivity, shape, fibres: bool, dtype) -> Array:
     axes = len(shape)
     if isinstance(diffusivity, list | tuple):
         try:
-            parts = [jnp.broadcast_to(jnp.asarray(d, dtype), shape if any(np.ndim(x) for x in diffusivity) else ()) for d in diffusivity]
+            parts = [
+                jnp.broadcast_to(jnp.asarray(d, dtype), shape if any(np.ndim(x) for x in diffusivity) else ())
+                for d in diffusivity
+            ]
             diffusivity = jnp.stack(parts)
         except (TypeError, ValueError):
             raise refusal("diffusivity", diffusivity, "mm^2/ms", _shapes(shape, fibres)) from None
