@@ -1,5 +1,7 @@
 """Electrograms against closed forms, symmetries, and waves that run by."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -86,7 +88,7 @@ def test_uniform_tissue_is_silent(axes):
     shape = (9, 8, 7)[:axes]
     mask = np.ones(shape, bool)
     mask[2] = False
-    fibres = {} if axes == 1 else {"fibres": 0.7}
+    fibres: dict[str, Any] = {} if axes == 1 else {"fibres": 0.7}
     tissues = [
         Tissue(CELL, shape, 0.1, np.linspace(0.05, 0.2, mask.size).reshape(shape)),
         Tissue(CELL, shape, 0.1, D, mask=mask)
@@ -169,7 +171,7 @@ def test_error_is_of_second_order_in_the_spacing(height, radius):
     assert errors[1] < 0.45 * errors[0] + 1e-3
 
 
-def test_a_disc_far_away_is_a_point_and_the_mean_over_a_small_sphere_of_directions_is_kept():
+def test_a_disc_is_a_point_from_far_and_has_the_known_field_on_its_axis():
     tissue = Tissue(CELL, (5, 5), 0.1, D)
     point = (0.3, 0.2, 20.0)
     np.testing.assert_allclose(nearness(tissue, point, radius=0.2), nearness(tissue, point), rtol=1e-4)
@@ -184,11 +186,11 @@ def test_disc_is_the_mean_over_its_face_under_its_own_density():
     tissue = Tissue(CELL, (4, 6), 0.2, D)
     a, point = 0.45, np.array([0.5, 0.3, 0.6])
     # s = a sin(u) turns the density 1 / (2 pi a sqrt(a^2 - s^2)) s ds into sin(u) du / (2 pi).
-    u, w = np.polynomial.legendre.leggauss(40)
+    u, w = np.polynomial.legendre.leggauss(16)
     u, w = (u + 1) * np.pi / 4, w * np.pi / 4
-    phi = (np.arange(200) + 0.5) * 2 * np.pi / 200
+    phi = (np.arange(60) + 0.5) * 2 * np.pi / 60
     mean = sum(
-        wk * np.sin(uk) * nearness(tissue, point + a * np.sin(uk) * np.array([np.cos(p), np.sin(p), 0])) / 200
+        wk * np.sin(uk) * nearness(tissue, point + a * np.sin(uk) * np.array([np.cos(p), np.sin(p), 0])) / 60
         for uk, wk in zip(u, w, strict=True)
         for p in phi
     )

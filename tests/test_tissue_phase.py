@@ -29,8 +29,8 @@ def spirals(tissue: Tissue, ts: np.ndarray, *centres: Any, pitch: float = 12.0, 
     y, x = np.meshgrid(*tissue.centres(), indexing="ij")
     z = np.exp(2j * np.pi * ts / TURN)[:, None, None] * np.ones(tissue.shape)
     for cx, cy, charge in centres:
-        at_x, at_y = (np.broadcast_to(c(ts) if callable(c) else c, ts.shape)[:, None, None] for c in (cx, cy))
-        dx, dy = x - at_x, y - at_y
+        at_x, at_y = (np.asarray(c(ts) if callable(c) else c, float) + 0 * ts for c in (cx, cy))
+        dx, dy = x - at_x[:, None, None], y - at_y[:, None, None]
         r = np.hypot(dx, dy)
         turned = (dx + 1j * charge * dy) / np.maximum(r, 1e-12)
         z = z * np.tanh(r / core) * turned * np.exp(-2j * np.pi * r / pitch)

@@ -10,6 +10,7 @@ from .inverse import TunedConductivity as TunedConductivity
 from .inverse import conductivity_for as conductivity_for
 from .measure.electrogram import bipolar_electrogram as bipolar_electrogram
 from .measure.electrogram import electrogram as electrogram
+from .measure.electrogram import nearness as nearness
 from .measure.phase import Singularities as Singularities
 from .measure.phase import TipPath as TipPath
 from .measure.phase import dominant_frequency as dominant_frequency

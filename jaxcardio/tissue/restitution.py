@@ -42,8 +42,8 @@ class Restitution(NamedTuple):
     def shortest(self) -> float:
         """The shortest interval, ms, at which each beat was conducted, as at all longer ones given; NaN if none was."""
         order = np.argsort(-self.intervals)
-        conducts = np.reshape(self.conducted, (len(order), -1)).all(axis=1)
-        number = int(np.logical_and.accumulate(conducts[order]).sum())
+        conducts = np.all(np.reshape(self.conducted, (len(order), -1)), axis=1)
+        number = int(np.sum(np.logical_and.accumulate(np.asarray(conducts)[order])))
         return float(self.intervals[order[number - 1]]) if number else float("nan")
 
 
@@ -55,6 +55,7 @@ def restitution(
     cycle_length: float,
     amplitude: float,
     duration: float = 1.0,
+    cell_amplitude: float | None = None,
     region: Any = None,
     beats: int = 5,
     s1: Literal["tissue", "cell"] = "tissue",
@@ -81,6 +82,7 @@ def restitution(
         cycle_length: of the S1, ms.
         amplitude: of each stimulus, pA/pF, negative; about twice what a cell alone needs.
         duration: of each stimulus, ms.
+        cell_amplitude: of stimuli to one cell alone; default half of `amplitude`.
         region: where it is given, see `Stimulus`; default the first tenth of the last axis.
         beats: S1 stimuli.
         s1: what they are given to: the "tissue", or one "cell" alone; that for tissue of one kind of cell.
@@ -97,7 +99,7 @@ def restitution(
     """
     given = _checked_intervals("intervals", intervals, duration)
     check_whole("beats", beats, "S1 stimuli")
-    pacing = _Pacing(tissue, cycle_length, amplitude, duration, region, options)
+    pacing = _Pacing(tissue, cycle_length, amplitude, cell_amplitude, duration, region, options)
     way = _Way.of(tissue, start, stop, place)
     y = pacing.first_state(prepaced, y0)
     conditioned = pacing if s1 == "tissue" else pacing.of_a_cell("s1", s1)
@@ -120,6 +122,7 @@ def dynamic_restitution(
     *,
     amplitude: float,
     duration: float = 1.0,
+    cell_amplitude: float | None = None,
     region: Any = None,
     beats: int = 20,
     prepaced: int = 0,
@@ -137,7 +140,7 @@ def dynamic_restitution(
     Args:
         tissue: what is run.
         cycle_lengths: ms, descending.
-        amplitude, duration, region, prepaced, y0, start, stop, place, **options: see `restitution`.
+        amplitude, duration, cell_amplitude, region, prepaced, y0, start, stop, place, **options: see `restitution`.
         beats: stimuli at each cycle length, at least 3.
 
     Raises:
@@ -147,7 +150,7 @@ def dynamic_restitution(
     if not (np.diff(given) < 0).all():
         raise refusal("cycle_lengths", given.tolist(), "ms", "descending")
     check_whole("beats", beats, "stimuli at each cycle length", MEASURED + 1)
-    pacing = _Pacing(tissue, float(given[0]), amplitude, duration, region, options)
+    pacing = _Pacing(tissue, float(given[0]), amplitude, cell_amplitude, duration, region, options)
     way = _Way.of(tissue, start, stop, place)
     y = pacing.first_state(prepaced, y0)
     rows = []
@@ -167,15 +170,16 @@ def dynamic_restitution(
 class _Pacing:
     """Stimuli to one place of a tissue."""
 
-    def __init__(self, tissue: Tissue, cycle_length, amplitude, duration, region, options: dict[str, Any]):
+    def __init__(self, tissue: Tissue, cycle_length, amplitude, cell_amplitude, duration, region, options):
+        cell_amplitude = 0.5 * amplitude if cell_amplitude is None else cell_amplitude
         allowed = f"> duration = {duration} ms, finite"
         check_known("cycle_length", cycle_length, "ms", allowed, lambda x: np.isfinite(x) & (x > duration))
-        check_known(
-            "amplitude", amplitude, "pA/pF", "< 0, finite: that depolarises", lambda x: np.isfinite(x) & (x < 0)
-        )
+        for name, value in (("amplitude", amplitude), ("cell_amplitude", cell_amplitude)):
+            check_known(name, value, "pA/pF", "< 0, finite: that depolarises", lambda x: np.isfinite(x) & (x < 0))
         self.tissue, self.cycle_length, self.options = tissue, float(cycle_length), options
-        self.amplitude, self.duration = amplitude, duration
-        self.region = np.s_[..., : max(1, tissue.shape[-1] // 10)] if region is None else region
+        self.amplitude, self.cell_amplitude, self.duration = amplitude, cell_amplitude, duration
+        first = slice(max(1, tissue.shape[-1] // 10))
+        self.region = (*(slice(None) for _ in tissue.shape[:-1]), first) if region is None else region
 
     def first_state(self, prepaced: int, y0: Any) -> Any:
         """The state the tissue starts from."""
@@ -194,7 +198,8 @@ class _Pacing:
         if any(np.ndim(p.value) for p in cell.parameters().values()):
             raise refusal(name, value, "", "in tissue of several kinds of cell none is paced alone")
         pair = Tissue(cell, shape=(2,), spacing=max(self.tissue.spacing), diffusivity=D)
-        return _Pacing(pair, self.cycle_length, self.amplitude, self.duration, (), self.options)
+        amplitude = self.cell_amplitude
+        return _Pacing(pair, self.cycle_length, amplitude, amplitude, self.duration, (), self.options)
 
     def run(self, times, t1: float, y: Any, moments: np.ndarray | None = None, beats: int = 1) -> Run:
         """A run with stimuli at these times; it keeps the whole state at the `moments`."""
