@@ -5,6 +5,8 @@ from .conductivity import diffusivity_of as diffusivity_of
 from .conductivity import monodomain_conductivity as monodomain_conductivity
 from .cost import Cost as Cost
 from .cost import cost as cost
+from .fitting import ConductivityFit as ConductivityFit
+from .fitting import fit_conductivity as fit_conductivity
 from .grid import Tissue as Tissue
 from .inverse import TunedConductivity as TunedConductivity
 from .inverse import conductivity_for as conductivity_for

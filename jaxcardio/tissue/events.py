@@ -60,15 +60,18 @@ def seen(events: Events, V0: Array, V1: Array, threshold, step: Array) -> Events
         peak=peak,
         active=(events.active | starts) & ~ends,
         count=count,
-        activation=_noted(events.activation, starts, count, step, _crossing(events.before, V0, V1, threshold)),
-        repolarisation=_noted(events.repolarisation, ends, count, step, _crossing(events.before, V0, V1, level)),
+        activation=_noted(events.activation, starts, count, step, _crossing(starts, events.before, V0, V1, threshold)),
+        repolarisation=_noted(events.repolarisation, ends, count, step, _crossing(ends, events.before, V0, V1, level)),
     )
 
 
-def _crossing(before, V0, V1, level):
-    """How far into the step V has the level: 0 to 1, along the parabola through `before`, V0 and V1."""
-    across = V1 - V0
-    across = jnp.where(across == 0, 1, across)
+def _crossing(now, before, V0, V1, level):
+    """How far into the step V has the level: 0 to 1, along the parabola through `before`, V0 and V1.
+
+    Where it does not have it `now`, V may hardly move (ahead of a wave of Aliev-Panfilov by 1e-200 and less), and a
+    quotient would overflow: its derivative, times zero, would be NaN.
+    """
+    across = jnp.where(now, V1 - V0, 1)
     bend = 0.5 * (V1 - 2 * V0 + before)
     part = (level - V0) / across
     for _ in range(2):  # V0 + across s + bend s (s - 1) = level, from the straight line's s

@@ -13,8 +13,8 @@ from ..annotations import typed
 from ..arguments import check_known, refusal
 from ..cell import AbstractCell, check_cell
 from ..protocols import AbstractProtocol, PulseTrain
+from ..simulation.compiled import BRIEF, compiled
 from ..simulation.simulate import simulate as simulate_cell
-from ..simulation.compiled import compiled
 from ..solvers import RushLarsen2
 from .conductivity import C_M, CHI, POSITIVE, conductivity_of
 from .grid import Tissue
@@ -34,7 +34,7 @@ stimulated, and the speed is that from the half to the last sixth."""
 SHORTEST = 60
 LONGEST = 4000
 """Fewest and most cells of a cable."""
-SCOUT = (4.0, 64.0)
+SCOUT = (4.0, 20.0)
 """D / dx^2 of the first runs, 1/ms: a front is some cells wide. The second where the first gave no wave."""
 TOLERANCE = 1e-3
 """Of the speed, relative."""
@@ -141,7 +141,8 @@ def conductivity_for(
     if n > LONGEST:
         raise refusal("cv", cv, "m/s", f"where a cable of 60 D / CV, {n} cells of {dx:g} mm, has at most {LONGEST}")
     how = dict(solver=solver, splitting=splitting, diffusion=diffusion)
-    step = None
+    step, speed, drift, exponent = math.inf, math.nan, math.nan, math.nan
+    wave: Callable | None = None
     while runs < MOST_RUNS:
         stable = math.inf if diffusion == "implicit" else dx**2 / (2 * D)
         if dt is not None and dt > stable * (1 + 1e-9):
@@ -149,9 +150,9 @@ def conductivity_for(
                 f"dt = {dt:g} ms; allowed with explicit diffusion of {D:.3g} mm^2/ms: dt <= {stable:.4g} ms; or "
                 'diffusion="implicit"'
             )
-        if step is None or step > stable:
+        if wave is None or step > stable:
             step = dt or min(DEFAULT_DT, 0.8 * stable)
-            wave = cable(n, 1.4 * n * dx / cv + STIMULUS, step, **how)
+            wave = _with_slope(cable(n, 1.4 * n * dx / cv + STIMULUS, step, **how))
         (speed, drift), exponent = wave(math.log(D))
         runs += 1
         if not np.isfinite([speed, exponent]).all() or exponent <= 0:
@@ -162,7 +163,9 @@ def conductivity_for(
     else:
         raise refusal("cv", cv, "mm/ms", f"{coarsest}: after {runs} runs it has {speed:.4g} mm/ms")
     if cv * dx / D > STEEPEST:
-        raise refusal("dx", dx, "mm", f"{coarsest}: here it would jump from cell to cell, CV dx / D = {cv * dx / D:.2g}")
+        raise refusal(
+            "dx", dx, "mm", f"{coarsest}: here it would jump from cell to cell, CV dx / D = {cv * dx / D:.2g}"
+        )
     if abs(drift) > DRIFT:
         raise refusal("y0", f"a state in which the speed changes by {100 * drift:.1f} %", "", "one nearer to rest")
     return TunedConductivity(
@@ -180,7 +183,7 @@ def conductivity_for(
 
 
 def _cable(cell, y0, stimulus, n: int, dx: float, t1: float, dt: float, threshold: float, **how) -> Callable:
-    """log D -> ((speed, its relative drift), d ln speed / d ln D) of a wave along a cable of n cells; NaN if none."""
+    """log D -> (log speed, (speed, its relative drift)) of a wave along a cable of n cells; NaN if none."""
 
     def wave(log_D):
         tissue = Tissue(cell, (n,), dx, jnp.exp(log_D))
@@ -192,21 +195,32 @@ def _cable(cell, y0, stimulus, n: int, dx: float, t1: float, dt: float, threshol
         late = (last - middle) * dx / (T[last] - T[middle])
         return jnp.log(speed), (speed, late / early - 1)
 
-    def with_slope(log_D):
-        log_D = jnp.asarray(log_D, float)
+    return wave
+
+
+def _with_slope(wave: Callable) -> Callable:
+    """log D -> ((speed, its relative drift), d ln speed / d ln D)."""
+
+    def both(log_D):
         _, slope, found = jax.jvp(wave, (log_D,), (jnp.ones_like(log_D),), has_aux=True)
         return found, slope
 
-    return compiled(with_slope)
+    return _briefly(both)
+
+
+def _briefly(function: Callable) -> Callable:
+    """The function of a number, compiled quickly: it runs a few times only."""
+    quick = compiled(function, lambda *args: BRIEF)
+    return lambda x: quick(jnp.asarray(x, float))
 
 
 def _scout(cable: Callable, dx: float) -> tuple[float, int]:
-    """The speed of a wave over sqrt(D), (mm^2/ms)^(1/2) / ms^(1/2), and after how many runs it was known."""
+    """The speed of a wave over sqrt(D), 1/sqrt(ms), and after how many runs it was known."""
     n, t1 = 180, 250.0
-    wave = cable(n, t1, DEFAULT_DT, diffusion="implicit")
+    wave = _briefly(cable(n, t1, DEFAULT_DT))
     for runs, couplings in enumerate(SCOUT, 1):
         D = couplings * dx**2
-        (speed, _), _ = wave(math.log(D))
+        _, (speed, _) = wave(math.log(D))
         if np.isfinite(speed) and speed > 0:
             return float(speed) / math.sqrt(D), runs
     raise ValueError(

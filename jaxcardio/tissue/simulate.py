@@ -40,6 +40,10 @@ THRESHOLDS = {"mV": -30.0, "1": 0.5}
 SMALLEST_SHARE = 8192
 """Fewest cells a device has by default: below, devices wait for each other."""
 
+MOST_BLOCKS = 128
+"""Most states of the tissue that reverse mode keeps of a run, beyond which it keeps some twice the root of their number
+and takes every step once more."""
+
 
 class _Carry(NamedTuple):
     y: Any
@@ -91,7 +95,7 @@ def simulate(
 
     Returns:
         A `Run`. Under `jax.jit` and `jax.grad` it is traced, and differentiable in both modes; reverse mode keeps one
-        state of the tissue a block of at most 50 steps.
+        state of the tissue a block of at most 50 steps, and of long runs the root of that many.
 
     Raises:
         ValueError: an argument is out of range.
@@ -208,8 +212,15 @@ class _Loop(eqx.Module):
     def blocks(self, carry: _Carry, steps: Step):
         """Advances over the blocks; returns what their slots hold, (blocks * slots, *grid)."""
         block = jax.checkpoint(lambda carry, steps: self.block(carry, steps), prevent_cse=False)
-        carry, saved = jax.lax.scan(block, carry, steps)
-        return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), saved)
+        count, group = len(steps.dt), _group(len(steps.dt))
+        if group == 1:
+            carry, saved = jax.lax.scan(block, carry, steps)
+            return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), saved)
+        # Blocks of blocks: reverse mode keeps the states at their ends, and anew those within one of them.
+        groups = jax.tree.map(lambda x: _padded(x, -count % group).reshape(-1, group, *x.shape[1:]), steps)
+        blocks = jax.checkpoint(lambda carry, steps: jax.lax.scan(block, carry, steps), prevent_cse=False)
+        carry, saved = jax.lax.scan(blocks, carry, groups)
+        return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:])[: count * self.slots], saved)
 
     def diffuse(self, V, dt):
         """V after steps of diffusion alone, as many as `dt` (ms) has: what `cost` times."""
@@ -281,6 +292,22 @@ class _Loop(eqx.Module):
         if set(self.names) <= set(y._fields):
             return {name: getattr(y, name) for name in self.names}
         return flat_map(lambda cell, y: observe(cell, y, None, self.names), self.cell, y[0].shape, y)
+
+
+def _group(blocks: int) -> int:
+    """How many blocks make a block of blocks: about the root of their number; 1 where they are few.
+
+    Of the numbers near the root, that which needs the fewest blocks without steps at the end.
+    """
+    if blocks <= MOST_BLOCKS:
+        return 1
+    root = math.isqrt(blocks)
+    return min(range(root, root + root // 2 + 1), key=lambda group: (-blocks % group, group))
+
+
+def _padded(x, blocks: int):
+    """With so many blocks more, of steps of 0 ms."""
+    return jnp.concatenate([x, jnp.zeros((blocks, *x.shape[1:]), x.dtype)]) if blocks else x
 
 
 def _on_mesh(method: Callable) -> Callable:
