@@ -20,6 +20,7 @@ MODULES = {
     "biomarkers": "beats",
     "population": "population",
     "dataset": "dataset",
+    "tissue": "tissue",
     "twin": "twin",
     "hidden-state": "hidden_state",
     "check": "check",
@@ -91,6 +92,8 @@ def _start_jax(given: argparse.Namespace) -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    if given.verb == "tissue":
+        _use_every_core(jax)
     if given.no_cache:
         jax.config.update("jax_enable_compilation_cache", False)
     if platforms := os.environ.get("JAX_PLATFORMS"):
@@ -99,6 +102,14 @@ def _start_jax(given: argparse.Namespace) -> None:
         except Exception as error:  # JAX raises what its plugins do
             why = str(error).partition("\n")[0] or type(error).__name__
             raise ValueError(f"JAX_PLATFORMS = {platforms}: JAX cannot start there ({why}); allowed: cpu") from None
+
+
+def _use_every_core(jax) -> None:
+    """A tissue is divided over devices: on a CPU each core is one, unless JAX has started or XLA_FLAGS says another."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", cores)
 
 
 def program() -> NoReturn:

@@ -7,8 +7,9 @@ import pytest
 from jaxcardio.__main__ import main
 from jaxcardio.cli.arguments import parser
 from jaxcardio.cli.arguments.shared import kelvin, model_name, ms, mV, nM, plain, whole
+from jaxcardio.cli.arguments.tissue import degrees, diffusivity, mm, siemens
 
-NUMBERS = (ms, mV, nM, kelvin, plain)
+NUMBERS = (ms, mV, nM, kelvin, plain, mm, diffusivity, siemens, degrees)
 POSITIONALS = {
     "simulate": ["tentusscher"],
     "drug": ["E-4031"],
@@ -51,6 +52,22 @@ OUTSIDE = {
     "--screen-t1": ["0", "-1"],
     "--screen-discard": ["-1", "1e9"],
     "--discard": ["-1", "1e9"],
+    "--dx": ["0", "-0.1", "inf", "1e-9"],
+    "--length": ["0", "-1", "inf", "1e9", "0.01"],
+    "--width": ["0", "-1", "inf", "1e9"],
+    "--height": ["0", "-1", "inf", "1e9"],
+    "--depth": ["0", "-1", "inf", "1e9"],
+    "--size": ["0", "-1", "inf", "1e9"],
+    "--diffusivity": ["0", "-1", "inf"],
+    "--conductivity": ["0", "-1", "inf"],
+    "--across": ["0", "-1", "inf"],
+    "--fibres": ["inf", "361"],
+    "--region": ["0", "-1", "1e3", "inf"],
+    "--cycle-length": ["0", "-1", "inf", "1"],
+    "--beats": ["0", "-1"],
+    "--prepaced": ["-1"],
+    "--s2": ["0", "-1", "inf", "1e6"],
+    "--ablate-at": ["0", "-1", "inf", "1e6"],
 }
 """Numbers that no run can have."""
 TEXT = {
@@ -66,6 +83,8 @@ TEXT = {
     "--range": ["apd90", "apd90=1", "apd95=1:2", "apd90=8:1", "apd90=nan:nan"],
     "--scale": ["g_Kr", "g_Kr=-1", "g_X=1"],
     "--out": ["nowhere/x.h5", "x.exe"],
+    "--intervals": ["", "300,", "a,b", "-5", "0", "inf", "nan,300", "1"],
+    "--animation": ["nowhere/x.gif", "x.exe", "x", "."],
 }
 PULSES = ("--pulse-amplitude", "--duration", "--period", "--start")
 LEGAL = (

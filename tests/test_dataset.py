@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import jaxcardio as jc
+from jaxcardio.files import locking
 from jaxcardio.population import shards
 
 KERNIK = jc.models.KernikClancy2019()
@@ -113,7 +114,7 @@ def test_a_cell_whose_run_fails_is_dropped_with_its_reason_and_no_other_cell_cha
 def test_a_system_without_file_locks_and_core_affinity_makes_the_same_bytes(made, tmp_path, monkeypatch):
     """macOS has no `sched_getaffinity`, Windows neither that nor `fcntl`."""
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(shards, "fcntl", None)
+    monkeypatch.setattr(locking, "fcntl", None)
     jc.population.make_dataset(tmp_path / "data", RECIPE, shard=16)
     assert contents(tmp_path / "data") == contents(made.folder)
 

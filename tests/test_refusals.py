@@ -33,6 +33,8 @@ P, B, PH, PO, TW, DE, H, PL = (
     jc.hidden_state,
     jc.plot,
 )
+TI = jc.tissue
+TISSUES = importlib.import_module("jaxcardio.plot.tissues")
 TWINS = importlib.import_module("jaxcardio.plot.twins")
 HIDDEN = importlib.import_module("jaxcardio.plot.hidden_states")
 PULSES = P.PulseTrain(-52.0, 1.0, 1000.0, 10.0)
@@ -101,6 +103,18 @@ TWO_PART = object.__new__(H.TwoPartNetwork)
 EXPLANATION = H.Explanation(*[tuple.__new__(H.Retrained, ())] * 2, ())
 CURVES = H.GateCurves(np.zeros(2), {}, {})
 AX = Figure().subplots()
+AP = jc.models.AlievPanfilov1996()
+CABLE = TI.Tissue(AP, 6, 0.5, 0.1)
+SQUARE = TI.Tissue(AP, (6, 6), 0.5, 0.1)
+STIMULUS = TI.Stimulus(P.PulseTrain(-1.0, 1.0, 50.0), np.s_[:2])
+FRONT = np.linspace(1.0, 9.0, 36).reshape(1, 6, 6)
+RUN = TI.Run(np.arange(9.0), {n: np.random.default_rng(0).random((9, 6, 6)) for n in "uv"}, FRONT, FRONT + 1,
+             np.ones((6, 6), int), np.zeros((6, 6), int), SQUARE.initial_state(), SQUARE, (STIMULUS,), 0.5, "")  # fmt: skip
+TWO = dataclasses.replace(RUN, activation_times=np.concatenate([FRONT, FRONT + 5]))
+ALONG = dataclasses.replace(
+    RUN, ys={"u": np.zeros((9, 6))}, activation_times=FRONT[:, 0], repolarisation_times=FRONT[:, 0] + 1, tissue=CABLE
+)
+PATH = TI.TipPath(np.arange(3.0), np.zeros(3), np.zeros(3), 1)
 
 
 def loss(cell):
@@ -509,7 +523,171 @@ CALLS: list[tuple[Any, Any]] = [
     (TW.load_network, {"path": "nowhere/x.net"}),
     (TW.save_network, {"path": "nowhere/x.net", "trained": TRAINED}),
     (TW.has_check, {"path": "nowhere/x.h5", "group": "/"}),
+    # --- tissue
+    (TI.diffusivity_of, {"conductivity": 0.1, "chi": 140.0, "C_m": 1.0}),
+    (TI.conductivity_of, {"diffusivity": 0.1, "chi": 140.0, "C_m": 1.0}),
+    (TI.monodomain_conductivity, {"intracellular": 0.1, "extracellular": 0.1}),
+    (
+        TI.Tissue,
+        {
+            "cell": AP,
+            "shape": (3, 4),
+            "spacing": 0.1,
+            "diffusivity": (0.2, 0.1),
+            "fibres": 0.5,
+            "mask": np.ones((3, 4), bool),
+            "coupling": [None, None],
+        },
+    ),
+    (TI.Stimulus, {"protocol": PULSES}),
+    (
+        TI.simulate,
+        {
+            "tissue": CABLE,
+            "stimuli": [STIMULUS],
+            "t1": 20.0,
+            "t0": 0.0,
+            "dt": 0.1,
+            "save_every": 1.0,
+            "outputs": ["u"],
+            "solver": jc.RushLarsen(),
+            "splitting": "strang",
+            "diffusion": "explicit",
+            "y0": AP.initial_state(),
+            "threshold": 0.5,
+            "beats": 2,
+            **PROGRESS,
+        },
+    ),
+    (TI.simulate, {"tissue": CABLE, "t1": 20.0, "save_at": [1.0, 2.0]}),
+    (
+        TI.record,
+        {
+            "folder": "nowhere",
+            "tissue": CABLE,
+            "stimuli": [STIMULUS],
+            "t1": 20.0,
+            "t0": 0.0,
+            "part": 5.0,
+            "save_every": 1.0,
+            "dt": 0.1,
+            "outputs": ["u"],
+            "solver": jc.RushLarsen(),
+            "splitting": "strang",
+            "diffusion": "explicit",
+            "y0": AP.initial_state(),
+            "threshold": 0.5,
+            "beats": 2,
+            **PROGRESS,
+        },
+    ),
+    (TI.open_record, {"folder": "nowhere", "cell": AP}),
+    (TI.Run.load, {"path": "nowhere/run.h5"}),
+    (
+        TI.cost,
+        {
+            "tissue": CABLE,
+            "stimuli": [STIMULUS],
+            "dt": 0.1,
+            "solver": jc.RushLarsen(),
+            "splitting": "strang",
+            "diffusion": "explicit",
+            "y0": AP.initial_state(),
+            "threshold": 0.5,
+            "beats": 2,
+            "steps": 10,
+        },
+    ),
+    (TI.conduction_velocity, {"run": RUN, "start": (0, 0), "stop": (0, 5), "beat": 0}),
+    (TI.velocity_map, {"run": RUN, "beat": 0}),
+    (TI.apd_map, {"run": RUN, "beat": 0}),
+    (
+        TI.electrogram,
+        {
+            "run": RUN,
+            "position": (1.0, 1.0, 2.0),
+            "radius": 0.5,
+            "sigma_e": 1.0,
+            "chi": 140.0,
+            "C_m": 1.0,
+            "thickness": 1.0,
+        },
+    ),
+    (TI.bipolar_electrogram, {"run": RUN, "position": (1.0, 1.0, 2.0), "reference": (1.0, 1.0, 3.0)}),
+    (TI.phase_map, {"run": RUN, "delay": 2.0, "centre": 0.5}),
+    (TI.phase_map, {"run": RUN, "second": "v"}),
+    (TI.phase_singularities, {"run": RUN, "delay": 2.0, "centre": 0.5}),
+    (TI.tip_paths, {"run": RUN, "second": "v", "centre": 0.5, "fastest": 1.0, "shortest": 0.0}),
+    (TI.period, {"run": TWO, "since": 1.0}),
+    (TI.dominant_frequency, {"run": RUN, "since": 0.0}),
+    (
+        TI.restitution,
+        {
+            "tissue": CABLE,
+            "intervals": [30.0, 40.0],
+            "cycle_length": 50.0,
+            "amplitude": -1.0,
+            "duration": 1.0,
+            "beats": 2,
+            "prepaced": 0,
+            "start": (1,),
+            "stop": (4,),
+            "place": (3,),
+        },
+    ),
+    (
+        TI.dynamic_restitution,
+        {
+            "tissue": CABLE,
+            "cycle_lengths": [40.0, 30.0],
+            "amplitude": -1.0,
+            "duration": 1.0,
+            "beats": 3,
+            "prepaced": 0,
+            "start": (1,),
+            "stop": (4,),
+            "place": (3,),
+        },
+    ),
+    (
+        TI.conductivity_for,
+        {
+            "cell": AP,
+            "cv": 0.6,
+            "dx": 0.5,
+            "y0": AP.initial_state(),
+            "stimulus": PULSES,
+            "threshold": 0.5,
+            "length": 30.0,
+            "dt": 0.02,
+            "solver": jc.RushLarsen2(),
+            "splitting": "strang",
+            "diffusion": "explicit",
+            "chi": 140.0,
+            "C_m": 1.0,
+        },
+    ),
     # --- figures
+    (TISSUES.activation_map, {"run": RUN, "ax": AX, "beat": 0, "isochrones": 1.0}),
+    (TISSUES.frame, {"run": RUN, "time": 3.0, "ax": AX, "name": "v", "limits": (0.0, 1.0)}),
+    (TISSUES.frames, {"run": RUN, "times": [3.0, 4.0], "name": "v"}),
+    (TISSUES.space_time, {"run": ALONG, "ax": AX, "name": "u"}),
+    (TISSUES.velocities, {"run": RUN, "ax": AX, "beat": 0, "every": 2}),
+    (TISSUES.tip_paths, {"paths": [PATH], "ax": AX}),
+    (TISSUES.electrograms, {"ts": np.arange(3.0), "phi": np.zeros(3), "ax": AX, "names": ["a"]}),
+    (TISSUES.restitution, {"intervals": np.arange(3.0), "values": np.zeros(3), "ax": AX, "quantity": "APD"}),
+    (
+        TISSUES.animate,
+        {
+            "run": RUN,
+            "path": "nowhere/run.gif",
+            "name": "v",
+            "every": 1,
+            "rate": 20,
+            "limits": (0.0, 1.0),
+            "dpi": 90,
+        },
+    ),
     (PL.incidence, {"result": RESPONSE, "ax": AX, "events": ("ead",), "level": 0.95}),
     (PL.apd90_by_dose, {"result": RESPONSE, "ax": AX}),
     (PL.examples, {"result": RESPONSE, "ax": AX, "example": 0, "doses": [0]}),
@@ -573,6 +751,13 @@ LEGAL: dict[tuple[str, str], tuple[Any, ...]] = {
     ("dose_response", "record"): ({5: "a"},),  # is the caller's
     ("doubts_of", "names"): (["no such name"],),  # only repeated in words
     ("doubts_of", "checked"): (np.nan,),  # no check
+    ("diffusivity_of", "conductivity"): (np.zeros((2, 2)), np.zeros(0)),  # any shape
+    ("conductivity_of", "diffusivity"): (np.zeros((2, 2)), np.zeros(0)),
+    ("Tissue", "shape"): (5,),  # a cable
+    ("simulate", "stimuli"): (None,),  # none
+    ("record", "stimuli"): (None,),
+    ("cost", "stimuli"): (None,),
+    ("electrograms", "names"): (["no such name"],),  # only drawn
     ("GatingNetwork.__init__", "gates"): (["no such name"],),  # a network by itself knows no cell
 }
 """What only looks wrong, of the nonsense for a function's argument."""
@@ -615,8 +800,14 @@ def test_a_wrong_argument_is_refused_by_name_in_one_line(function, good, name):
         assert any(str(text) in said for text in named), (value, said)
 
 
-PUBLIC = (jc, P, B, PH, PO, TW, DE, H, PL)
+PUBLIC = (jc, P, B, PH, PO, TW, DE, H, PL, TI)
 RESULTS = {
+    "Cost",
+    "Record",
+    "Run",
+    "Singularities",
+    "TipPath",
+    "TunedConductivity",
     "Relaxation",
     "RatesTerm",
     "RushLarsen",

@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -115,6 +116,25 @@ def write_figure(path: Where, figure: Any, dpi: int = 160) -> None:
     """Writes a figure of matplotlib, whole or not at all; the ending of the name says in which format."""
     kind = Path(path).suffix[1:]
     write_whole(path, lambda part: figure.savefig(part, dpi=dpi, format=kind))
+
+
+def write_animation(
+    path: Where, writer: Any, figure: Any, draw: Callable[[int], None], shown: Iterable[int], dpi: int
+) -> None:
+    """Writes an animation, whole or not at all, with one of Matplotlib's writers: a frame for each of `shown`, after
+    draw(k) has changed the figure."""
+
+    def write(part: Path) -> None:
+        # The writers choose a format by the ending of a name, and one of them runs a program that writes to it.
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder) / f"animation{Path(path).suffix.lower()}"
+            with writer.saving(figure, str(made), dpi):
+                for k in shown:
+                    draw(k)
+                    writer.grab_frame()
+            shutil.copyfile(made, part)
+
+    write_whole(path, write)
 
 
 def write_hdf5(path: Where, write: Callable[[h5py.File], Any], *, add: bool = False) -> None:

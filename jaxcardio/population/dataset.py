@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 
 from ..annotations import typed
 from ..arguments import check, check_whole
+from ..files.locking import locked
 from ..files.records import versions
 from ..progress import progress_bar
 from .manifest import NAME as MANIFEST
@@ -31,7 +32,6 @@ from .shards import (
     MissingShard,
     ShardError,
     check_shard,
-    locked,
     numbers,
     open_shard,
     remove_left_parts,

@@ -5,23 +5,16 @@ import hashlib
 import json
 import os
 import re
-import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 from jaxtyping import Int
 
-try:
-    import fcntl
-except ModuleNotFoundError:
-    fcntl = None
-
 from ..files.reading import Budget, Group
 from ..files.writing import fill_hdf5, put, write_text, write_whole
-from ..progress import say
 from .recipe import Made, Recipe
 from .viability import UNITS, Reason
 
@@ -227,48 +220,3 @@ def _is_running(process: str | None) -> bool:
     except PermissionError:  # of another user
         pass
     return True
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock, which is made if need be, and waits for whoever has it; the system drops it when a
-    process dies. Without file locks (Windows) there is none: there one process at a time may write."""
-    with _lock_file(folder):
-        yield
-
-
-def _lock_file(folder: Path) -> IO[bytes]:
-    """The open file, locked; it says who has it."""
-    waiting = False
-    while True:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = open(folder / "lock", "a+b", buffering=0)  # noqa: SIM115
-        except FileExistsError:
-            raise ValueError(f"folder = {folder}: is a file; allowed: a folder") from None
-        except OSError as error:
-            raise ValueError(f"folder = {folder}: cannot be written to ({error.strerror})") from None
-        if fcntl is None:
-            return file
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            if not waiting:
-                who = file.read(99).decode(errors="replace").strip() or "unknown"
-                say(f"{folder}: another process is making it ({who}); waiting for it\n")
-            waiting = True
-            fcntl.flock(file, fcntl.LOCK_EX)
-        if _is_still_there(file):
-            with contextlib.suppress(OSError):  # a full disk: nobody is told, but the lock is there
-                file.truncate(0)
-                file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-            return file
-        file.close()  # whoever had it has removed it
-
-
-def _is_still_there(file: IO[bytes]) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))
-    except FileNotFoundError:
-        return False

@@ -148,7 +148,7 @@ def in_blocks(x, size: int, dtype):
     x = cast(x, dtype)
     xp = np if isinstance(x, np.ndarray) else jnp
     padded = xp.pad(x, [(0, -x.shape[0] % size), *[(0, 0)] * (x.ndim - 1)])
-    return padded.reshape(len(padded) // size, size, *x.shape[1:])
+    return padded.reshape(padded.shape[0] // size, size, *x.shape[1:])
 
 
 def run_plan(cell, y0, plan: Plan, solver, names, progress):

@@ -1,5 +1,6 @@
 """div(D grad V) on the grid: each cell's differences to its neighbours, times what couples them."""
 
+import functools
 from typing import Any, Literal
 
 import equinox as eqx
@@ -64,16 +65,14 @@ class Diffusion(eqx.Module):
         around = self._with_border(V, "edge")
         here = _shifted(around, (0,) * V.ndim)
         # Differences, not weighted sums of V: the potential is large, and its differences are small.
-        return sum(
-            weight * (_shifted(around, offset) - here)
-            for offset, weight in zip(self.offsets, self.weights, strict=True)
-        )
+        differences = (_shifted(around, offset) - here for offset in self.offsets)
+        return functools.reduce(jnp.add, map(jnp.multiply, self.weights, differences))
 
     def row_sums(self) -> Float[Array, "..."]:
         """Sum of the weights of each cell's neighbours along the axes, 1/ms; one number where all are alike."""
         straight = [w for o, w in zip(self.offsets, self.weights, strict=True) if sum(map(abs, o)) == 1]
         shape = next((w.shape for w in straight if jnp.ndim(w)), ())
-        return sum(jnp.broadcast_to(w, shape) for w in straight)
+        return functools.reduce(jnp.add, (jnp.broadcast_to(w, shape) for w in straight))
 
     def limit(self) -> Float[Array, ""]:
         """The longest stable explicit step, ms: 1 / (2 sum D_i / dx_i^2) where the tissue is uniform."""

@@ -27,7 +27,7 @@ class Events(NamedTuple):
     """The highest V since the last activation."""
     active: Array
     """Whether the cell is between activation and repolarisation."""
-    count: Array
+    activations: Array
     """Activations so far."""
     activation: When
     repolarisation: When
@@ -35,7 +35,7 @@ class Events(NamedTuple):
 
 def no_events(V: Array, threshold, beats: int) -> Events:
     """Before a run that begins with V. A cell that is active then has an unknown rest: it ends at the threshold."""
-    active = V >= threshold
+    active = threshold <= V
     rest = jnp.where(active, V - (V - threshold) / RECOVERED, V)
     none = When(jnp.full((beats, *V.shape), -1, jnp.int32), jnp.zeros((beats, *V.shape), V.dtype))
     return Events(V, rest, V, active, jnp.zeros(V.shape, jnp.int32), none, none)
@@ -52,13 +52,13 @@ def seen(events: Events, V0: Array, V1: Array, threshold, step: Array) -> Events
     rest = jnp.where(events.active | starts, events.rest, jnp.minimum(events.rest, V1))
     level = peak - RECOVERED * (peak - rest)
     ends = events.active & (level < V0) & (level >= V1)
-    count = events.count + starts.astype(jnp.int32)
+    count = events.activations + starts.astype(jnp.int32)
     return Events(
         before=V0,
         rest=jnp.where(ends, V1, rest),
         peak=peak,
         active=(events.active | starts) & ~ends,
-        count=count,
+        activations=count,
         activation=_noted(events.activation, starts, count, step, _crossing(starts, events.before, V0, V1, threshold)),
         repolarisation=_noted(events.repolarisation, ends, count, step, _crossing(ends, events.before, V0, V1, level)),
     )

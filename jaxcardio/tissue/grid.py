@@ -217,8 +217,8 @@ def flat_rates(cell: AbstractCell, t, y, i_stim) -> Any:
     return flat_map(lambda cell, y, i_stim: cell.rates(t, y, i_stim), cell, shape, y, i_stim)
 
 
-def _checked_shape(shape) -> tuple[int, ...]:
-    given = (shape,) if isinstance(shape, int | np.integer) and not isinstance(shape, bool) else shape
+def _checked_shape(shape: Any) -> tuple[int, ...]:
+    given: Any = (shape,) if isinstance(shape, int | np.integer) and not isinstance(shape, bool) else shape
     try:
         whole = tuple(int(n) for n in given)
         is_good = all(not isinstance(n, bool) and n == m and m >= 1 for n, m in zip(given, whole, strict=True))
@@ -237,7 +237,7 @@ def _checked_spacing(spacing, axes: int) -> tuple[float, ...]:
     return tuple(float(x) for x in np.broadcast_to(np.asarray(spacing, float), (axes,)))
 
 
-def _checked_diffusivity(diffusivity, shape, fibres: bool, dtype) -> Array:
+def _checked_diffusivity(diffusivity: Any, shape, fibres: bool, dtype) -> Array:
     axes = len(shape)
     if isinstance(diffusivity, list | tuple):
         size = shape if any(np.ndim(d) for d in diffusivity) else ()

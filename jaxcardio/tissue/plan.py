@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arguments import refusal
-from ..clock import merge, positions
+from ..clock import RESOLUTION, merge, positions
 from ..simulation.fixed import cut_at, in_blocks
 from ..simulation.grid import straight_pieces, uniform_grid
 from .stimulus import Stimulus
@@ -45,8 +45,14 @@ class Plan(NamedTuple):
     """When samples are taken, absolute, ms."""
 
 
-def make_plan(stimuli: tuple[Stimulus, ...], t0: float, length: float, dt: float, saved, ts, dtype) -> Plan:
-    """Lays out a run of `length` ms from t0: steps of at most `dt` that end on every edge of a stimulus and sample."""
+def make_plan(
+    stimuli: tuple[Stimulus, ...], t0: float, length: float, dt: float, saved, ts, dtype, goes_on: bool = False
+) -> Plan:
+    """Lays out a run of `length` ms from t0: steps of at most `dt` that end on every edge of a stimulus and sample.
+
+    One that `goes_on` is a part of a longer run: what its stimuli are is known to be good, and its start is no edge
+    unless one of theirs is.
+    """
     drives = [s.protocol.since(t0) for s in stimuli]
     edges = merge(np.concatenate([np.zeros(0), *(d.edges(0.0, length) for d in drives)]))
     grid = uniform_grid(0.0, length, dt, [edges, saved])
@@ -55,9 +61,13 @@ def make_plan(stimuli: tuple[Stimulus, ...], t0: float, length: float, dt: float
     value = np.stack([p[0] for p in pieces], -1) if pieces else np.zeros((len(start), 0))
     slope = np.stack([p[1] for p in pieces], -1) if pieces else value
     for k, (stimulus, given) in enumerate(zip(stimuli, value.T, strict=True)):
-        _check_depolarises(k, stimulus, given, steps)
+        if not goes_on:
+            _check_depolarises(k, stimulus, given, steps)
     jump = np.zeros(len(start), bool)
     jump[positions(grid, edges)] = True
+    if goes_on:
+        around = [s.protocol.since(t0 - AROUND).edges(0.0, 2 * AROUND) - AROUND for s in stimuli]
+        jump[0] = any((np.abs(edges) <= RESOLUTION).any() for edges in around)
     at = positions(grid, saved)
     size, slots, slot, kept = cut_at(len(start), at[at > 0] - 1)
     return Plan(
@@ -79,6 +89,8 @@ def make_plan(stimuli: tuple[Stimulus, ...], t0: float, length: float, dt: float
     )
 
 
+AROUND = 1.0
+"""ms about the start of a part, within which edges at that start are looked for."""
 MOST_CHARGE = 500.0
 """Most that one stimulus may change V in a run of depolarisation without a pause, if nothing flowed away, mV."""
 

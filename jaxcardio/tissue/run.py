@@ -1,5 +1,6 @@
 """What a run of a tissue returns."""
 
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -9,11 +10,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..arguments import is_traced
+from ..cell import AbstractCell
 from ..simulation.trace import MESSAGES, Status
 from .events import When
 from .grid import Tissue
 from .plan import Plan
 from .stimulus import Stimulus
+from .storage import read_run, write_run
 
 Numbers = Array | np.ndarray
 STEEPEST = 1.0
@@ -50,7 +53,7 @@ class Run(eqx.Module):
     settings: str = eqx.field(static=True)
 
     @property
-    def V(self) -> Float[Array, "time *grid"]:
+    def V(self) -> Float[Array, " time *grid"]:
         """Membrane potential, mV (without unit for Aliev-Panfilov), whatever the model calls it."""
         return self.ys[self.tissue.cell.potential]
 
@@ -82,6 +85,25 @@ class Run(eqx.Module):
                 "small, or the spacing too coarse for a wave"
             )
         return found + self._too_coarse()
+
+    def save(self, path: str | Path) -> None:
+        """Writes all of the run as HDF5, whole or not at all: samples, events, the final state, the tissue with its
+        cell, the stimuli (their regions as truth values of the grid's shape), settings and versions.
+
+        ValueError: the run is traced, or `path` cannot be written.
+        """
+        if is_traced(*jax.tree.leaves(self)):
+            raise ValueError("the run is traced; allowed: save what a jitted function returned")
+        write_run(path, self)
+
+    @staticmethod
+    def load(path: str | Path, cell: AbstractCell | None = None) -> "Run":
+        """Reads what `save` wrote; its arrays are numpy's. A truncated, foreign or damaged file is a ValueError.
+
+        A model of your own must have been imported before. `cell` is needed where the file cannot hold it: where a
+        sub-module was exchanged, or its class is defined within a function.
+        """
+        return Run(**read_run(path, cell))
 
     def _too_coarse(self) -> list[str]:
         """Says so if the wave is so steep that the grid cannot show it, and jumps from cell to cell.

@@ -1,34 +1,31 @@
 """simulate(): a tissue from t0 to t1, cells and diffusion in turn, and what happens in every cell."""
 
-import functools
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from ..annotations import typed
 from ..arguments import check_known, check_whole, is_known_real, is_traced, refusal
 from ..cell import AbstractCell, dtype_of
 from ..progress import progress_bar
-from ..simulation.compiled import compiled
 from ..simulation.grid import check_span, check_step
 from ..simulation.memory import check_fits
 from ..simulation.request import output_names, times_to_save
 from ..simulation.stepping import in_chunks
 from ..solvers import RushLarsen2
-from .conductivity import Couplings
-from .diffusion import Alone, Diffusion, Shared
-from .grid import Tissue, as_stimuli, flat_cell
-from .plan import Plan, Step, make_plan
+from .diffusion import Alone, Diffusion
+from .grid import Tissue, as_stimuli
+from .loop import Loop, begin, blocks, first_sample
+from .plan import Plan, make_plan
 from .run import Run, make_run
 from .splitting import Method, Splitting
-from .stepping import Carry, Stepper
 from .stimulus import Stimulus
 
 DEFAULT_DT = 0.02
@@ -37,10 +34,6 @@ THRESHOLDS = {"mV": -30.0, "1": 0.5}
 """V at which a cell is taken to be activated, by the unit of V."""
 SMALLEST_SHARE = 8192
 """Fewest cells a device has by default: below, devices wait for each other."""
-
-MOST_BLOCKS = 128
-"""Most states of the tissue that reverse mode keeps of a run, beyond which it keeps some twice the root of their number
-and takes every step once more."""
 
 
 @typed
@@ -91,8 +84,47 @@ def simulate(
     Raises:
         ValueError: an argument is out of range.
     """
-    stimuli = as_stimuli(stimuli, tissue.shape)
     length = check_span(t0, t1)
+    ready = prepared(tissue, stimuli, dt, outputs, solver, splitting, diffusion, y0, threshold, beats, devices)
+    ts, saved = times_to_save(float(t0), float(t1), save_every, save_at)
+    ready.check_fits(len(ts))
+    plan = ready.plan(float(t0), length, saved, ts)
+    first, frames, carry = _run(ready.loop_of(plan), ready.y0, plan, progress, type(tissue.cell).__name__)
+    return make_run(tissue, ready.stimuli, plan, first, frames, carry, ready.threshold, ready.how)
+
+
+class Prepared(NamedTuple):
+    """A run whose arguments are good, for any span of time."""
+
+    loop: "Loop"
+    y0: Any
+    stimuli: tuple[Stimulus, ...]
+    dt: float
+    """Longest step, ms."""
+    threshold: float
+    how: str
+    """Solver, splitting and step, as text."""
+
+    def check_fits(self, samples: int) -> None:
+        """A ValueError where so many samples do not fit in memory."""
+        V = getattr(self.y0, self.loop.cell.potential)
+        each = V.size * len(self.loop.names) * V.dtype.itemsize
+        check_fits(f"{V.size} cells, {len(self.loop.names)} outputs", samples, "samples of them", each)
+
+    def plan(self, t0: float, length: float, saved: np.ndarray, ts: np.ndarray, goes_on: bool = False) -> Plan:
+        """Lays out `length` ms from t0, with samples at `saved` (ms since t0; `ts` absolute); see `make_plan`."""
+        return make_plan(self.stimuli, t0, length, self.dt, saved, ts, dtype_of(self.loop.cell), goes_on)
+
+    def loop_of(self, plan: Plan) -> "Loop":
+        """What runs that plan."""
+        return dataclasses.replace(self.loop, slots=plan.slots)
+
+
+def prepared(
+    tissue: Tissue, stimuli, dt, outputs, solver, splitting, diffusion, y0, threshold, beats, devices
+) -> Prepared:
+    """Checks the arguments of `simulate` that do not depend on when it runs."""
+    stimuli = as_stimuli(stimuli, tissue.shape)
     dtype = dtype_of(tissue.cell)
     solver = _checked_solver(solver)
     names = output_names(tissue.cell, type(tissue.cell.initial_state())._fields, outputs or (tissue.cell.potential,))
@@ -100,17 +132,9 @@ def simulate(
     threshold = checked_threshold(threshold, tissue.cell)
     couplings = tissue.couplings()
     dt = _checked_dt(dt, Diffusion(couplings), diffusion, stimuli)
-    ts, saved = times_to_save(float(t0), float(t1), save_every, save_at)
-    check_fits(
-        f"{math.prod(tissue.shape)} cells, {len(names)} outputs",
-        len(ts),
-        "samples of them",
-        math.prod(tissue.shape) * len(names) * dtype.itemsize,
-    )
     y0 = _checked_state(y0, tissue, dtype)
-    plan = make_plan(stimuli, float(t0), length, dt, saved, ts, dtype)
     regions = np.stack([s.cells(tissue.shape) for s in stimuli]) if stimuli else np.zeros((0, *tissue.shape), bool)
-    loop = _Loop(
+    loop = Loop(
         cell=tissue.cell,
         couplings=couplings,
         neighbours=Alone(),
@@ -122,170 +146,28 @@ def simulate(
         method=diffusion,
         names=names,
         beats=beats,
-        slots=plan.slots,
+        slots=1,
         mesh=_mesh(devices, tissue.shape, diffusion, is_traced(*jax.tree.leaves((tissue, y0)))),
     )
-    first, frames, carry = _run(loop, y0, plan, progress, type(tissue.cell).__name__)
     how = f"{type(solver).__name__}, {splitting}, {diffusion} diffusion, dt={dt:g}"
-    return make_run(tissue, stimuli, plan, first, frames, carry, threshold, how)
+    return Prepared(loop, y0, stimuli, dt, threshold, how)
 
 
-def _run(loop: "_Loop", y0, plan: Plan, progress, title: str):
+def _run(loop: "Loop", y0, plan: Plan, progress, title: str):
     """The first sample (or None), those of the wanted slots of all blocks, and the loop's state at the end."""
-    carry = _begin(loop, y0, jax.tree.map(lambda x: x[0, 0], plan.steps))
-    first = _first(loop, y0) if plan.save_start else None
+    carry = begin(loop, y0, jax.tree.map(lambda x: x[0, 0], plan.steps))
+    first = first_sample(loop, y0) if plan.save_start else None
     traced = is_traced(*jax.tree.leaves((loop, y0)))
     report = None if progress is False or traced else progress_bar(title) if progress is True else progress
     pieces = []
     for steps, done in in_chunks(plan.steps, 40 if report else 1):
-        carry, saved = _blocks(loop, carry, steps)
+        carry, saved = blocks(loop, carry, steps)
         pieces.append(saved)
         if report:
             jax.block_until_ready(carry)
             report(done)
     wanted = np.flatnonzero(plan.kept)
     return first, {name: jnp.concatenate([p[name] for p in pieces])[wanted] for name in loop.names}, carry
-
-
-class _Loop(eqx.Module):
-    """What stays the same through a run. Arrays have the grid's shape; where devices share it, that of their rows."""
-
-    cell: AbstractCell
-    couplings: Couplings
-    neighbours: Any
-    regions: Any
-    """Where each stimulus acts, (stimuli, *grid)."""
-    mask: Any
-    threshold: Any
-    solver: diffrax.AbstractSolver
-    splitting: Splitting = eqx.field(static=True)
-    method: Method = eqx.field(static=True)
-    names: tuple[str, ...] = eqx.field(static=True)
-    beats: int = eqx.field(static=True)
-    slots: int = eqx.field(static=True)
-    mesh: Mesh | None = eqx.field(static=True)
-
-    def begin(self, y0, first: Step) -> Carry:
-        return self.unflat(self.stepper().start(self.flat(y0), first, self.beats))
-
-    def blocks(self, carry: Carry, steps: Step):
-        """Advances over the blocks; returns what their slots hold, (blocks * slots, *grid)."""
-        stepper = self.stepper()
-        block = jax.checkpoint(lambda carry, steps: stepper.block(carry, steps), prevent_cse=False)
-        count, group, carry = len(steps.dt), _group(len(steps.dt)), self.flat(carry)
-        if group == 1:
-            carry, saved = jax.lax.scan(block, carry, steps)
-        else:  # Blocks of blocks: reverse mode keeps the states at their ends, and anew those within one of them.
-            groups = jax.tree.map(lambda x: _padded(x, -count % group).reshape(-1, group, *x.shape[1:]), steps)
-            blocks = jax.checkpoint(lambda carry, steps: jax.lax.scan(block, carry, steps), prevent_cse=False)
-            carry, saved = jax.lax.scan(blocks, carry, groups)
-        saved = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1])[: count * self.slots], saved)
-        return self.unflat((carry, saved))
-
-    def first(self, y0) -> dict[str, Any]:
-        """The sample before the first step."""
-        return self.unflat(self.stepper().samples(self.flat(y0)))
-
-    def stepper(self) -> Stepper:
-        return Stepper(
-            cell=flat_cell(self.cell, self.shape),
-            diffusion=Diffusion(self.couplings, self.neighbours),
-            regions=self.flat(self.regions),
-            mask=self.flat(self.mask),
-            threshold=self.threshold,
-            solver=self.solver,
-            shape=self.shape,
-            splitting=self.splitting,
-            method=self.method,
-            names=self.names,
-            slots=self.slots,
-        )
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.regions.shape[1:]
-
-    def flat(self, tree):
-        """With one axis of cells in place of the grid's."""
-        return _reshaped(tree, self.shape, (math.prod(self.shape),))
-
-    def unflat(self, tree):
-        return _reshaped(tree, (math.prod(self.shape),), self.shape)
-
-
-def _reshaped(tree, old: tuple[int, ...], new: tuple[int, ...]):
-    """A tree whose leaves that end in the shape `old` end in `new`."""
-
-    def reshape(x):
-        lead = x.ndim - len(old)
-        return x.reshape(*x.shape[:lead], *new) if lead >= 0 and x.shape[lead:] == old else x
-
-    return jax.tree.map(reshape, tree)
-
-
-def _group(blocks: int) -> int:
-    """How many blocks make a block of blocks: about the root of their number; 1 where they are few.
-
-    Of the numbers near the root, that which needs the fewest blocks without steps at the end.
-    """
-    if blocks <= MOST_BLOCKS:
-        return 1
-    root = math.isqrt(blocks)
-    return min(range(root, root + root // 2 + 1), key=lambda group: (-blocks % group, group))
-
-
-def _padded(x, blocks: int):
-    """With so many blocks more, of steps of 0 ms."""
-    return jnp.concatenate([x, jnp.zeros((blocks, *x.shape[1:]), x.dtype)]) if blocks else x
-
-
-def _on_mesh(method: Callable) -> Callable:
-    """method(loop, *arrays), on each device its rows of the grid where there are several."""
-
-    def call(loop: _Loop, *arrays):
-        if loop.mesh is None:
-            return method(loop, *arrays)
-        local, static = eqx.partition(loop, eqx.is_array)
-        neighbours = Shared("rows", loop.mesh.size)
-
-        def on_device(local, *arrays):
-            here = eqx.combine(local, static)
-            return method(eqx.tree_at(lambda x: x.neighbours, here, neighbours), *arrays)
-
-        shape = loop.regions.shape[1:]
-        specs = [_specs(x, shape) for x in (local, *arrays)]
-        results = jax.eval_shape(functools.partial(method, loop), *arrays)
-        return jax.shard_map(
-            on_device, mesh=loop.mesh, in_specs=tuple(specs), out_specs=_specs(results, shape), check_vma=False
-        )(local, *arrays)
-
-    return compiled(call)
-
-
-def _specs(tree, shape) -> Any:
-    """How a tree is divided: what has the grid's shape, or a leading axis before that, by rows; the rest is on each.
-
-    Steps, and of a cell all but its parameters (a network's weights, say), are on each whatever their shape.
-    """
-
-    def spec(x):
-        if isinstance(x, Step):
-            return PartitionSpec()
-        if isinstance(x, AbstractCell):
-            names = [name for name, p in x.parameters().items() if jnp.shape(p.value) == shape]
-            everywhere = jax.tree.map(lambda _: PartitionSpec(), x)
-            rows = [PartitionSpec("rows") for _ in names]
-            return eqx.tree_at(lambda cell: [cell.parameters()[n].value for n in names], everywhere, rows)
-        if x.shape == shape:
-            return PartitionSpec("rows")
-        return PartitionSpec(None, "rows") if x.shape[1:] == shape else PartitionSpec()
-
-    return jax.tree.map(spec, tree, is_leaf=lambda x: isinstance(x, Step | AbstractCell))
-
-
-_begin = _on_mesh(_Loop.begin)
-_first = _on_mesh(_Loop.first)
-_blocks = _on_mesh(_Loop.blocks)
 
 
 def _mesh(devices, shape, method: Method, traced: bool) -> Mesh | None:

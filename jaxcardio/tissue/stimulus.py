@@ -69,7 +69,7 @@ class _Region:
 def _check_inside(index: Any, shape: tuple[int, ...]) -> None:
     """An IndexError where a slice asks for cells that are not there: NumPy would quietly take fewer."""
     parts = index if isinstance(index, tuple) else (index,)
-    if len(parts) > len(shape):
+    if sum(p is not Ellipsis for p in parts) > len(shape):
         raise IndexError
     if Ellipsis in [p for p in parts if not hasattr(p, "dtype")]:
         return

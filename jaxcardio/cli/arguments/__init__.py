@@ -2,7 +2,7 @@
 
 import argparse
 
-from . import biomarkers, check, dataset, drug, hidden_state, models, population, simulate, twin
+from . import biomarkers, check, dataset, drug, hidden_state, models, population, simulate, tissue, twin
 from .shared import Parser, add_documented
 
 VERBS = {
@@ -12,6 +12,7 @@ VERBS = {
     "biomarkers": biomarkers,
     "population": population,
     "dataset": dataset,
+    "tissue": tissue,
     "twin": twin,
     "hidden-state": hidden_state,
     "check": check,

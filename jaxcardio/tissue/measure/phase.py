@@ -218,7 +218,7 @@ def _plane(run: Any, delay: float | None, second: str | None, centre: Any) -> tu
     """The two coordinates in which the cycle turns around the origin, (time, *grid); NaN before the first delay."""
     if (delay is None) == (second is None):
         raise refusal("delay", delay, "ms", "either a delay, or `second`, the name of a saved output")
-    check("centre", centre, "", "None, one number or two, finite", lambda x: np.isfinite(x).all() & (x.size <= 2))
+    check("centre", centre, "", "None, one number or two, finite", lambda x: np.isfinite(x).all() & (x.size in (1, 2)))
     V = run.V
     if second is None:
         b = _earlier(run, delay)
