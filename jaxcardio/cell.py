@@ -119,8 +119,8 @@ class AbstractCell(eqx.Module):
     def replace(self, **values: ArrayLike) -> Self:
         """A new cell with the named parameters set, e.g. `cell.replace(g_Kr=0.5 * cell.g_Kr)`.
 
-        Each value is a number, or one number a cell (shape `(n,)`; in a tissue the shape of its grid). Unknown names and
-        other shapes are a ValueError.
+        Each value is a number, or one number a cell (shape `(n,)`; in a tissue the shape of its grid). Unknown names
+        and other shapes are a ValueError.
         """
         paths = {path[-1]: path for path, _ in _fields(self)}
         for name in values:

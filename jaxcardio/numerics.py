@@ -13,6 +13,9 @@ def of_one_variable(function: Callable[[Array], PyTree]) -> Callable[[Array], Py
 
     Its slope is one number an element, and each tangent is multiplied by that. Without this, forward mode carries every
     tangent through every operation of the function, and reverse mode keeps a number of each.
+
+    Every array that comes out must depend on the one that goes in: `vmap` takes a constant for the same in all cells,
+    its derivative not, and `jvp` of what `jit` made of both fails.
     """
     of_x = jax.custom_jvp(function)
 

@@ -36,12 +36,10 @@ def model(folder: Path, variant: str) -> cellml.Model:
 
 def far(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """States anywhere: `RANGES` and `LOGARITHMIC` say where, gates in [0, 1]."""
-    return {
-        name: np.exp(rng.uniform(*np.log(LOGARITHMIC[name]), n))
-        if name in LOGARITHMIC
-        else rng.uniform(*RANGES.get(name, (0.0, 1.0)), n)
-        for name in STATES
-    }
+    found = {name: rng.uniform(*RANGES.get(name, (0.0, 1.0)), n) for name in STATES}
+    for name, (low, high) in LOGARITHMIC.items():
+        found[name] = low * (high / low) ** rng.uniform(0.0, 1.0, n)
+    return found
 
 
 def beside(beat: dict[str, np.ndarray], n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

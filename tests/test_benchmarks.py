@@ -205,3 +205,17 @@ def test_noise(monkeypatch, tmp_path):
     assert total["within_3_percent"] >= 97  # of some 80 beats
     assert total["false_eads"] == 0 and total["eads_found_percent"] >= 95
     assert total["cycle_length_percent"] < script.BARS["cycle_length_percent"]
+
+
+@pytest.mark.slow
+def test_tissue_convergence(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    script = importlib.import_module("tissue_convergence")
+
+    script.main(["--quick", "--models", "ten_tusscher", "--out", str(tmp_path)])
+
+    (found,) = json.loads((tmp_path / "tissue_convergence_quick.json").read_text())["cells"]
+    assert -3.0 < found["at_0.1_mm_percent"] < 0.0  # a coarse grid slows a wave
+    assert abs(found["at_default_step_percent"]) < 1.0
+    errors = {(w["splitting"], w["diffusion"]): abs(w["error_percent"][-1]) for w in found["steps"]}
+    assert errors["strang", "explicit"] < 0.2 * errors["godunov", "explicit"]

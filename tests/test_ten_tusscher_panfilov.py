@@ -53,21 +53,24 @@ def test_every_derivative_and_current_is_that_of_the_file(cellml_files, variant)
 def test_parameters_and_initial_state_are_those_of_the_file(cellml_files, variant):
     file, cell = files.model(cellml_files, variant), Cell(variant)
     assert {n: float(x) for n, x in cell.initial_state()._asdict().items()} == file.initial
-    ours = {files.THEIR_NAME.get(n, n): float(p.value) for n, p in cell.parameters().items()}
-    assert ours.keys() <= file.constants.keys()
-    assert ours == {n: file.constants[n] for n in ours}
+    for name, parameter in cell.parameters().items():
+        theirs = str(files.THEIR_NAME.get(name, name))
+        assert float(parameter.value) == file.constants[theirs], name
 
 
 @pytest.mark.slow
 @every_variant
 def test_beats_at_1_Hz_are_those_of_an_independent_integration(cellml_files, variant):
     """Three beats by LSODA at 1e-10; V is compared away from the upstrokes."""
-    ts, ys = cellml.paced(files.model(cellml_files, variant), cellml.Pulses(), 3000.0, every=0.1)
-    V = ys[:, list(files.model(cellml_files, variant).initial).index("V")]
+    file = files.model(cellml_files, variant)
+    ts, ys = cellml.paced(file, cellml.Pulses(), 3000.0, every=0.1)
+    V = ys[:, list(file.initial).index("V")]
     trace = jc.simulate(Cell(variant), PACING, t1=3000.0, solver=jc.RushLarsen2(), dt=0.01, save_every=0.1)
-    beats, true = (jc.biomarkers.action_potentials(x) for x in (trace, jc.Trace.from_samples(ts, V)))
+    onsets = np.arange(10.0, 3000.0, 1000.0)
+    beats, true = (jc.biomarkers.action_potentials(x, onsets=onsets) for x in (trace, jc.Trace.from_samples(ts, V)))
     assert len(true.apd90) == 3
-    np.testing.assert_allclose(beats.apd90, true.apd90, rtol=0, atol=0.05)
+    for name in ("apd90", "apd50", "rmp"):
+        np.testing.assert_allclose(getattr(beats, name), getattr(true, name), rtol=0, atol=0.05, err_msg=name)
     calm = (ts - 10.0) % 1000.0 > 5.0
     assert np.abs(np.asarray(trace.V) - V)[calm].max() < 0.05
 
@@ -76,13 +79,10 @@ def test_beats_at_1_Hz_are_those_of_an_independent_integration(cellml_files, var
 
 
 @pytest.mark.slow
-def test_the_steady_epicardial_action_potential_at_1_Hz_has_the_published_length():
-    """306 ms; the paper's threshold and stimulus are not those here, hence 2 %."""
-    settled = jc.simulate(Cell(), PACING, t1=100_000.0, solver=jc.RushLarsen2(), dt=0.02, save_every=100_000.0)
-    trace = jc.simulate(
-        Cell(), PACING, t0=100_000.0, t1=100_600.0, y0=settled.final_state, solver=jc.RushLarsen2(), dt=0.02
-    )
-    assert jc.biomarkers.action_potentials(trace).apd90[0] == pytest.approx(306.0, rel=0.02)
+def test_the_epicardial_action_potential_at_1_Hz_has_the_published_length():
+    """306 ms. It falls on slowly with the ions, 5 ms in 300 beats; the paper does not say after how many: 2 %."""
+    trace = jc.simulate(Cell(), PACING, t1=20_000.0, solver=jc.RushLarsen2(), dt=0.05, save_every=0.5, outputs=["V"])
+    assert jc.biomarkers.action_potentials(trace).apd90[-1] == pytest.approx(306.0, rel=0.02)
 
 
 def test_layers_of_the_wall_differ_as_in_the_paper():
@@ -92,12 +92,12 @@ def test_layers_of_the_wall_differ_as_in_the_paper():
 
     def notch(variant):
         """How far V rises from the valley after the upstroke to the dome, mV."""
-        trace = control(variant)
-        early, dome = (np.asarray(trace.V)[(trace.ts > 12) & (trace.ts < end)] for end in (40, 200))
-        return dome.max() - early.min() if early.argmin() < early.size - 1 else 0.0
+        V, ts = np.asarray(control(variant).V), np.asarray(control(variant).ts)
+        valley = V[(ts > 12) & (ts < 60)].argmin() + np.flatnonzero(ts > 12)[0]
+        return V[valley:].max() - V[valley]
 
-    assert notch("epi") > 2.0
-    assert notch("endo") == 0.0
+    assert notch("epi") > 5.0
+    assert notch("endo") < 1.0
 
 
 def test_release_fills_the_subspace_first():

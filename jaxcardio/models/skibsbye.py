@@ -329,6 +329,7 @@ class Skibsbye2016(AbstractCell):
             Ca_SR3=_SR_shell(3, y.Ca_SR2, y.Ca_SR3, y.Ca_SR4, (i.J_SERCA_SR_3 - i.J_leak_3 - i.J_rel_3) / V_3),
             Ca_SR4=_SR_shell(4, y.Ca_SR3, y.Ca_SR4, y.Ca_SR4, (i.J_SERCA_SR_ss - i.J_leak_ss - i.J_rel_ss) / V_4),
             **_voltage_gates(y.V),
+            hL=Relaxation(sigmoid(-(y.V + 72) / 5.1), jnp.full_like(y.V, 200.0)),
         )
 
 
@@ -337,7 +338,6 @@ def _voltage_gates(V) -> dict[str, Relaxation]:
     e_y = jnp.exp(V / 16.54103)
     return dict(
         d=Relaxation(sigmoid((V + 9.5) / 6.9), 0.65 * jnp.exp(-(((V + 35) / 30) ** 2)) + 0.5),
-        hL=Relaxation(sigmoid(-(V + 72) / 5.1), jnp.full_like(V, 200.0)),
         # Not monotone: the second sigmoid recovers above 60 mV and carries the steady state to 1.04.
         f2=Relaxation(
             0.04 + 0.96 * sigmoid(-(V + 25.5) / 8.4) + sigmoid((V - 60) / 8),

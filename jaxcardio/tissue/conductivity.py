@@ -1,4 +1,4 @@
-"""From conductivities to diffusivities, and from the diffusivity of each cell to what couples it with its neighbours."""
+"""From conductivities to diffusivities, and from those to what couples neighbouring cells."""
 
 import functools
 import itertools

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -35,9 +34,11 @@ class Events(NamedTuple):
 
 
 def no_events(V: Array, threshold, beats: int) -> Events:
-    """Before a run that begins with V."""
+    """Before a run that begins with V. A cell that is active then has an unknown rest: it ends at the threshold."""
+    active = V >= threshold
+    rest = jnp.where(active, V - (V - threshold) / RECOVERED, V)
     none = When(jnp.full((beats, *V.shape), -1, jnp.int32), jnp.zeros((beats, *V.shape), V.dtype))
-    return Events(V, V, V, V >= threshold, jnp.zeros(V.shape, jnp.int32), none, none)
+    return Events(V, rest, V, active, jnp.zeros(V.shape, jnp.int32), none, none)
 
 
 def seen(events: Events, V0: Array, V1: Array, threshold, step: Array) -> Events:
@@ -46,11 +47,11 @@ def seen(events: Events, V0: Array, V1: Array, threshold, step: Array) -> Events
     Activated is a cell whose V rises through the threshold, repolarised one whose V then falls through the level of
     APD90. Both moments are where the parabola through three successive steps has that V.
     """
-    starts = ~events.active & (V0 < threshold) & (V1 >= threshold)
+    starts = ~events.active & (threshold > V0) & (threshold <= V1)
     peak = jnp.where(starts, V1, jnp.maximum(events.peak, V1))
     rest = jnp.where(events.active | starts, events.rest, jnp.minimum(events.rest, V1))
     level = peak - RECOVERED * (peak - rest)
-    ends = events.active & (V0 > level) & (V1 <= level)
+    ends = events.active & (level < V0) & (level >= V1)
     count = events.count + starts.astype(jnp.int32)
     return Events(
         before=V0,
@@ -58,15 +59,18 @@ def seen(events: Events, V0: Array, V1: Array, threshold, step: Array) -> Events
         peak=peak,
         active=(events.active | starts) & ~ends,
         count=count,
-        activation=_noted(events.activation, starts, count, step, _crossing(events.before, V0, V1, threshold)),
-        repolarisation=_noted(events.repolarisation, ends, count, step, _crossing(events.before, V0, V1, level)),
+        activation=_noted(events.activation, starts, count, step, _crossing(starts, events.before, V0, V1, threshold)),
+        repolarisation=_noted(events.repolarisation, ends, count, step, _crossing(ends, events.before, V0, V1, level)),
     )
 
 
-def _crossing(before, V0, V1, level):
-    """How far into the step V has the level: 0 to 1, along the parabola through `before`, V0 and V1."""
-    across = V1 - V0
-    across = jnp.where(across == 0, 1, across)
+def _crossing(now, before, V0, V1, level):
+    """How far into the step V has the level: 0 to 1, along the parabola through `before`, V0 and V1.
+
+    Where it does not have it `now`, V may hardly move (ahead of a wave of Aliev-Panfilov by 1e-200 and less), and a
+    quotient would overflow: its derivative, times zero, would be NaN.
+    """
+    across = jnp.where(now, V1 - V0, 1)
     bend = 0.5 * (V1 - 2 * V0 + before)
     part = (level - V0) / across
     for _ in range(2):  # V0 + across s + bend s (s - 1) = level, from the straight line's s
@@ -81,5 +85,3 @@ def _noted(when: When, now, count, step, part) -> When:
     beat = jnp.arange(when.step.shape[0], dtype=count.dtype).reshape(-1, *(1 for _ in count.shape))
     here = now[None] & (count[None] - 1 == beat)
     return When(jnp.where(here, step, when.step), jnp.where(here, part[None], when.part))
-
-

@@ -240,9 +240,9 @@ def _checked_spacing(spacing, axes: int) -> tuple[float, ...]:
 def _checked_diffusivity(diffusivity, shape, fibres: bool, dtype) -> Array:
     axes = len(shape)
     if isinstance(diffusivity, list | tuple):
+        size = shape if any(np.ndim(d) for d in diffusivity) else ()
         try:
-            parts = [jnp.broadcast_to(jnp.asarray(d, dtype), shape if any(np.ndim(x) for x in diffusivity) else ()) for d in diffusivity]
-            diffusivity = jnp.stack(parts)
+            diffusivity = jnp.stack([jnp.broadcast_to(jnp.asarray(d, dtype), size) for d in diffusivity])
         except (TypeError, ValueError):
             raise refusal("diffusivity", diffusivity, "mm^2/ms", _shapes(shape, fibres)) from None
     check("diffusivity", diffusivity, "mm^2/ms", *(POSITIVE if fibres else NOT_NEGATIVE))

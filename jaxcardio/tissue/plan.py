@@ -94,6 +94,5 @@ def _check_depolarises(k: int, stimulus: Stimulus, given, steps) -> None:
     charge = np.concatenate([[0.0], np.cumsum(np.minimum(given, 0) * steps)])
     most = np.max(charge[ends[::2]] - charge[ends[1::2]], initial=0.0)
     if most > MOST_CHARGE:
-        raise refusal(
-            f"stimuli[{k}]", f"a {what} of {most:g} mV in one pulse", "", f"amplitude times duration up to {MOST_CHARGE:g} mV"
-        )
+        allowed = f"amplitude times duration up to {MOST_CHARGE:g} mV"
+        raise refusal(f"stimuli[{k}]", f"a {what} of {most:g} mV in one pulse", "", allowed)

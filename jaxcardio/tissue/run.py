@@ -27,9 +27,9 @@ class Run(eqx.Module):
     Attributes:
         ts: times of the samples, ms, (time,), float64 numpy.
         ys: what was saved, by name: each (time, *grid).
-        activation_times, repolarisation_times: of the first `beats` beats of each cell, ms, (beats, *grid): when V rises
-            through `threshold`, and when it then has come back by 90 %. Found between the steps, so finer than dt
-            whatever was saved. NaN where there is none.
+        activation_times, repolarisation_times: of the first `beats` beats of each cell, ms, (beats, *grid): when V
+            rises through `threshold`, and when it then has come back by 90 %. Found between the steps, so finer than
+            dt whatever was saved. NaN where there is none.
         activations: how often each cell was activated, grid.
         status: `jaxcardio.Status` code of each cell, grid.
         final_state: at t1, to continue from (`y0=run.final_state`); leaves of the grid's shape.
@@ -38,9 +38,9 @@ class Run(eqx.Module):
     """
 
     ts: Float[np.ndarray, " time"]
-    ys: dict[str, Float[Array, "time *grid"]]
-    activation_times: Float[Numbers, "beats *grid"]
-    repolarisation_times: Float[Numbers, "beats *grid"]
+    ys: dict[str, Array]
+    activation_times: Float[Numbers, " beats *grid"]
+    repolarisation_times: Float[Numbers, " beats *grid"]
     activations: Int[Array, "*grid"]
     status: Int[Array, "*grid"]
     final_state: Any

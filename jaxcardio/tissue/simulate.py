@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -16,20 +16,19 @@ from ..annotations import typed
 from ..arguments import check_known, check_whole, is_known_real, is_traced, refusal
 from ..cell import AbstractCell, dtype_of
 from ..progress import progress_bar
-from ..relaxation import derivative
-from ..simulation.compiled import WIDE, compiled
+from ..simulation.compiled import compiled
 from ..simulation.grid import check_span, check_step
 from ..simulation.memory import check_fits
 from ..simulation.request import output_names, times_to_save
-from ..simulation.stepping import in_chunks, observe
-from ..simulation.trace import Status
-from ..solvers import AbstractRushLarsen, RatesTerm, RushLarsen2
-from .diffusion import Diffusion, Row
-from .events import Events, no_events, seen
-from .grid import Tissue, as_stimuli, flat_map, flat_rates
+from ..simulation.stepping import in_chunks
+from ..solvers import RushLarsen2
+from .conductivity import Couplings
+from .diffusion import Alone, Diffusion, Shared
+from .grid import Tissue, as_stimuli, flat_cell
 from .plan import Plan, Step, make_plan
 from .run import Run, make_run
-from .splitting import Method, Splitting, parts
+from .splitting import Method, Splitting
+from .stepping import Carry, Stepper
 from .stimulus import Stimulus
 
 DEFAULT_DT = 0.02
@@ -39,12 +38,9 @@ THRESHOLDS = {"mV": -30.0, "1": 0.5}
 SMALLEST_SHARE = 8192
 """Fewest cells a device has by default: below, devices wait for each other."""
 
-
-class _Carry(NamedTuple):
-    y: Any
-    solver_state: Any
-    events: Events
-    status: Any
+MOST_BLOCKS = 128
+"""Most states of the tissue that reverse mode keeps of a run, beyond which it keeps some twice the root of their number
+and takes every step once more."""
 
 
 @typed
@@ -90,7 +86,7 @@ def simulate(
 
     Returns:
         A `Run`. Under `jax.jit` and `jax.grad` it is traced, and differentiable in both modes; reverse mode keeps one
-        state of the tissue a block of at most 50 steps.
+        state of the tissue a block of at most 50 steps, and of long runs the root of that many.
 
     Raises:
         ValueError: an argument is out of range.
@@ -101,7 +97,7 @@ def simulate(
     solver = _checked_solver(solver)
     names = output_names(tissue.cell, type(tissue.cell.initial_state())._fields, outputs or (tissue.cell.potential,))
     check_whole("beats", beats, "activations")
-    threshold = _checked_threshold(threshold, tissue.cell)
+    threshold = checked_threshold(threshold, tissue.cell)
     couplings = tissue.couplings()
     dt = _checked_dt(dt, Diffusion(couplings), diffusion, stimuli)
     ts, saved = times_to_save(float(t0), float(t1), save_every, save_at)
@@ -116,7 +112,8 @@ def simulate(
     regions = np.stack([s.cells(tissue.shape) for s in stimuli]) if stimuli else np.zeros((0, *tissue.shape), bool)
     loop = _Loop(
         cell=tissue.cell,
-        diffusion=Diffusion(couplings),
+        couplings=couplings,
+        neighbours=Alone(),
         regions=jnp.asarray(regions, dtype),
         mask=tissue.mask,
         solver=solver,
@@ -136,7 +133,7 @@ def simulate(
 def _run(loop: "_Loop", y0, plan: Plan, progress, title: str):
     """The first sample (or None), those of the wanted slots of all blocks, and the loop's state at the end."""
     carry = _begin(loop, y0, jax.tree.map(lambda x: x[0, 0], plan.steps))
-    first = _samples(loop, y0) if plan.save_start else None
+    first = _first(loop, y0) if plan.save_start else None
     traced = is_traced(*jax.tree.leaves((loop, y0)))
     report = None if progress is False or traced else progress_bar(title) if progress is True else progress
     pieces = []
@@ -151,10 +148,11 @@ def _run(loop: "_Loop", y0, plan: Plan, progress, title: str):
 
 
 class _Loop(eqx.Module):
-    """What stays the same from step to step, and the step. Arrays are those of this device where there are several."""
+    """What stays the same through a run. Arrays have the grid's shape; where devices share it, that of their rows."""
 
     cell: AbstractCell
-    diffusion: Diffusion
+    couplings: Couplings
+    neighbours: Any
     regions: Any
     """Where each stimulus acts, (stimuli, *grid)."""
     mask: Any
@@ -167,84 +165,78 @@ class _Loop(eqx.Module):
     slots: int = eqx.field(static=True)
     mesh: Mesh | None = eqx.field(static=True)
 
-    def begin(self, y0, first: Step) -> _Carry:
-        V = getattr(y0, self.cell.potential)
-        nothing = jnp.zeros((self.regions.shape[0],), V.dtype)
-        term = self.term(first._replace(value=nothing, slope=nothing))
-        state = self.solver.init(term, jnp.zeros_like(first.dt), first.dt, y0, None)
-        return _Carry(y0, state, no_events(V, self.threshold, self.beats), jnp.zeros(V.shape, jnp.int32))
+    def begin(self, y0, first: Step) -> Carry:
+        return self.unflat(self.stepper().start(self.flat(y0), first, self.beats))
 
-    def blocks(self, carry: _Carry, steps: Step):
+    def blocks(self, carry: Carry, steps: Step):
         """Advances over the blocks; returns what their slots hold, (blocks * slots, *grid)."""
-        block = jax.checkpoint(lambda carry, steps: self.block(carry, steps), prevent_cse=False)
-        carry, saved = jax.lax.scan(block, carry, steps)
-        return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), saved)
+        stepper = self.stepper()
+        block = jax.checkpoint(lambda carry, steps: stepper.block(carry, steps), prevent_cse=False)
+        count, group, carry = len(steps.dt), _group(len(steps.dt)), self.flat(carry)
+        if group == 1:
+            carry, saved = jax.lax.scan(block, carry, steps)
+        else:  # Blocks of blocks: reverse mode keeps the states at their ends, and anew those within one of them.
+            groups = jax.tree.map(lambda x: _padded(x, -count % group).reshape(-1, group, *x.shape[1:]), steps)
+            blocks = jax.checkpoint(lambda carry, steps: jax.lax.scan(block, carry, steps), prevent_cse=False)
+            carry, saved = jax.lax.scan(blocks, carry, groups)
+        saved = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1])[: count * self.slots], saved)
+        return self.unflat((carry, saved))
 
-    def block(self, carry: _Carry, steps: Step):
-        slots = None
-        if steps.slot is not None:
-            shapes = jax.eval_shape(self.samples, carry.y)
-            slots = jax.tree.map(lambda x: jnp.zeros((self.slots, *x.shape), x.dtype), shapes)
+    def first(self, y0) -> dict[str, Any]:
+        """The sample before the first step."""
+        return self.unflat(self.stepper().samples(self.flat(y0)))
 
-        def step(loop, step: Step):
-            carry, slots = loop
-            carry = self.step(carry, step)
-            if slots is not None:
-                keep = functools.partial(jax.lax.dynamic_update_index_in_dim, index=step.slot, axis=0)
-                slots = jax.tree.map(keep, slots, self.samples(carry.y))
-            return (carry, slots), None
-
-        (carry, slots), _ = jax.lax.scan(step, (carry, slots), steps)
-        if slots is None:
-            slots = jax.tree.map(lambda x: x[None], self.samples(carry.y))
-        finite = jnp.isfinite(sum(jax.tree.leaves(carry.y)))
-        status = jnp.where(~finite & (carry.status == Status.OK), Status.NON_FINITE, carry.status)
-        return carry._replace(status=status), slots
-
-    def step(self, carry: _Carry, step: Step) -> _Carry:
-        """Diffusion, cells, diffusion.
-
-        A solver that knows its last step steps from the state before any diffusion: what it carries on to the middle
-        of the step is then the rates of the whole tissue there, to second order.
-        """
-        name = self.cell.potential
-        first, last = parts(self.diffusion, self.splitting, self.method)
-        V0 = getattr(carry.y, name)
-        half = first(V0, step.dt)
-        y0 = carry.y if isinstance(self.solver, RushLarsen2) else carry.y._replace(**{name: half})
-        # Of Diffrax's solvers those that keep the last slope of a step must not: V is another one by now.
-        jump = step.jump if isinstance(self.solver, AbstractRushLarsen) else jnp.ones((), bool)
-        y1, _, _, state, _ = self.solver.step(
-            self.term(step), jnp.zeros_like(step.dt), step.dt, y0, None, carry.solver_state, jump
+    def stepper(self) -> Stepper:
+        return Stepper(
+            cell=flat_cell(self.cell, self.shape),
+            diffusion=Diffusion(self.couplings, self.neighbours),
+            regions=self.flat(self.regions),
+            mask=self.flat(self.mask),
+            threshold=self.threshold,
+            solver=self.solver,
+            shape=self.shape,
+            splitting=self.splitting,
+            method=self.method,
+            names=self.names,
+            slots=self.slots,
         )
-        # Kept apart: XLA would work out the currents anew for each of the differences between neighbours.
-        y1, state = jax.lax.optimization_barrier((y1, state))
-        V1 = last(half + (getattr(y1, name) - getattr(y0, name)), step.dt)
-        y1 = y1._replace(**{name: V1})
-        if self.mask is not None:
-            y1 = jax.tree.map(lambda new, old: jnp.where(self.mask, new, old), y1, carry.y)
-        events = seen(carry.events, V0, getattr(y1, name), self.threshold, step.index)
-        return _Carry(y1, state, events, carry.status)
 
-    def term(self, step: Step) -> diffrax.AbstractTerm:
-        """What the solver of the cells integrates; its time counts from the step's start."""
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.regions.shape[1:]
 
-        def rates(t, y, args):
-            i_stim = 0.0
-            if self.regions.shape[0]:
-                now = step.value + step.slope * t
-                i_stim = sum(now[k] * self.regions[k] for k in range(self.regions.shape[0]))
-            return flat_rates(self.cell, step.start + t, y, i_stim)
+    def flat(self, tree):
+        """With one axis of cells in place of the grid's."""
+        return _reshaped(tree, self.shape, (math.prod(self.shape),))
 
-        if isinstance(self.solver, AbstractRushLarsen):
-            return RatesTerm(rates)
-        return diffrax.ODETerm(lambda t, y, args: derivative(rates(t, y, args), y))
+    def unflat(self, tree):
+        return _reshaped(tree, (math.prod(self.shape),), self.shape)
 
-    def samples(self, y) -> dict[str, Any]:
-        """The named states and currents, of the grid's shape."""
-        if set(self.names) <= set(y._fields):
-            return {name: getattr(y, name) for name in self.names}
-        return flat_map(lambda cell, y: observe(cell, y, None, self.names), self.cell, y[0].shape, y)
+
+def _reshaped(tree, old: tuple[int, ...], new: tuple[int, ...]):
+    """A tree whose leaves that end in the shape `old` end in `new`."""
+
+    def reshape(x):
+        lead = x.ndim - len(old)
+        return x.reshape(*x.shape[:lead], *new) if lead >= 0 and x.shape[lead:] == old else x
+
+    return jax.tree.map(reshape, tree)
+
+
+def _group(blocks: int) -> int:
+    """How many blocks make a block of blocks: about the root of their number; 1 where they are few.
+
+    Of the numbers near the root, that which needs the fewest blocks without steps at the end.
+    """
+    if blocks <= MOST_BLOCKS:
+        return 1
+    root = math.isqrt(blocks)
+    return min(range(root, root + root // 2 + 1), key=lambda group: (-blocks % group, group))
+
+
+def _padded(x, blocks: int):
+    """With so many blocks more, of steps of 0 ms."""
+    return jnp.concatenate([x, jnp.zeros((blocks, *x.shape[1:]), x.dtype)]) if blocks else x
 
 
 def _on_mesh(method: Callable) -> Callable:
@@ -254,11 +246,11 @@ def _on_mesh(method: Callable) -> Callable:
         if loop.mesh is None:
             return method(loop, *arrays)
         local, static = eqx.partition(loop, eqx.is_array)
-        neighbours = Row("rows", loop.mesh.size)
+        neighbours = Shared("rows", loop.mesh.size)
 
         def on_device(local, *arrays):
             here = eqx.combine(local, static)
-            return method(eqx.tree_at(lambda x: x.diffusion.neighbours, here, neighbours), *arrays)
+            return method(eqx.tree_at(lambda x: x.neighbours, here, neighbours), *arrays)
 
         shape = loop.regions.shape[1:]
         specs = [_specs(x, shape) for x in (local, *arrays)]
@@ -292,7 +284,7 @@ def _specs(tree, shape) -> Any:
 
 
 _begin = _on_mesh(_Loop.begin)
-_samples = _on_mesh(_Loop.samples)
+_first = _on_mesh(_Loop.first)
 _blocks = _on_mesh(_Loop.blocks)
 
 
@@ -327,7 +319,7 @@ def _checked_solver(solver) -> diffrax.AbstractSolver:
     return solver
 
 
-def _checked_threshold(threshold, cell: AbstractCell) -> float:
+def checked_threshold(threshold, cell: AbstractCell) -> float:
     if threshold is None:
         return THRESHOLDS.get(cell.units[cell.potential], THRESHOLDS["mV"])
     check_known("threshold", threshold, cell.units[cell.potential], "finite", np.isfinite)

@@ -39,9 +39,7 @@ class Stimulus(eqx.Module):
             _check_inside(index, shape)
             chosen[index if not is_array else np.asarray(index)] = True
         except (IndexError, TypeError, ValueError):
-            raise refusal(
-                "region", index, "", f"an index of the grid {shape}, or a bool array of that shape"
-            ) from None
+            raise refusal("region", index, "", f"an index of the grid {shape}, or a bool array of that shape") from None
         if not chosen.any():
             raise refusal("region", index, "", f"at least one cell of the grid {shape}")
         return chosen
