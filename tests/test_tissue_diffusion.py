@@ -152,7 +152,7 @@ def test_a_run_keeps_the_total(method):
     tissue = random_tissue((8, 9), 3, turn=True, holes=True, blocks=True)
     V = jnp.asarray(np.random.default_rng(1).normal(size=(8, 9)) - 80)
     end = a_run(tissue, V, 2.0, float(tissue.diffusion().limit()), method)
-    assert float(jnp.std(jnp.where(tissue.mask, end, jnp.nan)[np.asarray(tissue.mask)])) < float(jnp.std(V))
+    assert float(jnp.std(end[np.asarray(tissue.mask)])) < float(jnp.std(V))
     assert float(end.sum()) == pytest.approx(float(V.sum()), rel=1e-12)
     np.testing.assert_array_equal(end[~np.asarray(tissue.mask)], V[~np.asarray(tissue.mask)])
 
@@ -267,7 +267,7 @@ def test_the_backward_pass_of_a_cable_is_of_order_n():
 
     def size(n):
         gradient = jax.jit(jax.grad(lambda D: weighted_cable(D, n)))
-        analysis = gradient.lower(jnp.full(n, 0.1)).compile().memory_analysis()
+        analysis: Any = gradient.lower(jnp.full(n, 0.1)).compile().memory_analysis()
         return analysis.temp_size_in_bytes
 
     assert size(8000) < 2.5 * size(4000) < 4000 * 4000 * 8 / 4

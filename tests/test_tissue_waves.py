@@ -144,7 +144,7 @@ def test_one_and_two_devices_agree(shape, fibres):
         wave(tissue, np.s_[:3], t1=6.0, outputs=["u", "I_ion_total"], beats=2, devices=jax.devices()[:n])
         for n in (1, 2)
     ]
-    assert (runs[0].activations > 0).sum() > 3
+    assert 3 <= (runs[0].activations > 0).sum() and float(runs[0].V[-1].max()) > 0.5
     for name in ("u", "I_ion_total"):
         np.testing.assert_allclose(runs[1].ys[name], runs[0].ys[name], atol=1e-12)
     np.testing.assert_allclose(runs[1].activation_times, runs[0].activation_times, rtol=1e-12)
