@@ -2,6 +2,7 @@
 
 import csv
 import re
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -45,6 +46,7 @@ def test_cable_prints_the_velocity_of_the_run_that_it_writes(tmp_path, capsys):
     steep = float(row_of(said, "CV dx / D")[1])
     assert steep == pytest.approx(float(value) * 0.6, rel=1e-2)
     assert "50 cells, 30 mm, dx 0.6 mm, D 1 mm^2/t.u." in said
+    made: Any
     with PIL.Image.open("c.png") as figure, PIL.Image.open("c.gif") as made:
         assert figure.width > 500 and 0.8 * len(run.ts) < made.n_frames <= len(run.ts)  # of equal ones PIL keeps one
 

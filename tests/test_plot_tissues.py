@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -17,12 +18,12 @@ SPEED = 0.5
 """mm/ms, along x."""
 
 
-def plane_wave(tissue, ts=np.arange(0.0, 30.0, 2.0)) -> T.Run:
+def plane_wave(tissue, ts: Any = np.arange(0.0, 30.0, 2.0)) -> T.Run:
     """V that rises where a plane wave along x has come by; no cell is run."""
     x = np.broadcast_to(tissue.centres()[-1], tissue.shape)
     times = x / SPEED
-    V = np.where(ts.reshape(-1, *(1 for _ in tissue.shape)) >= times, 20.0, -85.0)
-    whole = np.ones(tissue.shape, int)
+    V: Any = np.where(ts.reshape(-1, *(1 for _ in tissue.shape)) >= times, 20.0, -85.0)
+    whole: Any = np.ones(tissue.shape, int)
     state = tissue.initial_state()
     return T.Run(ts, {"V": V}, times[None], times[None] + 250, whole, 0 * whole, state, tissue, (), -30.0, "")
 
@@ -119,7 +120,7 @@ def test_paths_electrograms_and_restitution_are_the_data():
     ax = tissues.electrograms(np.arange(5.0), phi, names=["a", "b"])
     np.testing.assert_array_equal(ax.lines[1].get_ydata(), phi[:, 1])
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("time (ms)", "electrogram (mV)")
-    ax = tissues.restitution([400.0, 300.0, 350.0], [0.6, np.nan, 0.5], quantity="CV (mm/ms)")
+    ax = tissues.restitution(np.array([400.0, 300.0, 350.0]), np.array([0.6, np.nan, 0.5]), quantity="CV (mm/ms)")
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[350.0, 0.5], [400.0, 0.6]])
     assert ax.lines[1].get_xdata().tolist() == [300.0] and ax.get_ylabel() == "CV (mm/ms)"
 
@@ -128,6 +129,7 @@ def test_paths_electrograms_and_restitution_are_the_data():
 def test_an_animation_has_a_frame_a_sample(what, request, tmp_path):
     run = request.getfixturevalue(what)
     tissues.animate(run, tmp_path / "a.gif", every=3, dpi=40)
+    made: Any
     with PIL.Image.open(tmp_path / "a.gif") as made:
         assert (made.format, made.n_frames, made.info["duration"]) == ("GIF", 5, 50)
         pictures = []
@@ -147,6 +149,7 @@ def test_a_recording_is_drawn_without_loading_it(tmp_path):
     assert ax.get_xlabel() == "time (t.u.); white: activation"
     (mesh,) = (c for c in ax.collections if hasattr(c, "get_array"))
     np.testing.assert_array_equal(np.asarray(mesh.get_array()).reshape(30, 13), record.V[:].T)
+    made: Any
     with PIL.Image.open(tmp_path / "a.gif") as made:
         assert made.n_frames == 13
 

@@ -613,6 +613,7 @@ CALLS: list[tuple[Any, Any]] = [
             "thickness": 1.0,
         },
     ),
+    (TI.nearness, {"tissue": SQUARE, "position": (1.0, 1.0, 2.0), "radius": 0.5}),
     (TI.bipolar_electrogram, {"run": RUN, "position": (1.0, 1.0, 2.0), "reference": (1.0, 1.0, 3.0)}),
     (TI.phase_map, {"run": RUN, "delay": 2.0, "centre": 0.5}),
     (TI.phase_map, {"run": RUN, "second": "v"}),
@@ -665,6 +666,24 @@ CALLS: list[tuple[Any, Any]] = [
             "diffusion": "explicit",
             "chi": 140.0,
             "C_m": 1.0,
+        },
+    ),
+    (
+        TI.fit_conductivity,
+        {
+            "tissue": CABLE,
+            "stimuli": [STIMULUS],
+            "activation_time": np.linspace(1.0, 6.0, 6),
+            "regions": np.array([0, 0, 0, 1, 1, 1]),
+            "t1": 20.0,
+            "noise": 0.1,
+            "y0": AP.initial_state(),
+            "threshold": 0.5,
+            "dt": 0.1,
+            "solver": jc.RushLarsen2(),
+            "splitting": "strang",
+            "diffusion": "explicit",
+            "most_runs": 5,
         },
     ),
     # --- figures
@@ -802,6 +821,7 @@ def test_a_wrong_argument_is_refused_by_name_in_one_line(function, good, name):
 
 PUBLIC = (jc, P, B, PH, PO, TW, DE, H, PL, TI)
 RESULTS = {
+    "ConductivityFit",
     "Cost",
     "Record",
     "Run",

@@ -23,7 +23,7 @@ from jaxcardio.files.writing import check_place, put, write_csv, write_hdf5, wri
 PACKAGE = Path(jaxcardio.__file__).parent
 ALLOWED = {
     ("files/writing.py", "*"),
-    ("population/shards.py", "open"),  # the lock, of which nothing is ever read but who has it
+    ("files/locking.py", "open"),  # the lock, of which nothing is ever read but who has it
     ("files/hdf5.py", "tree_serialise_leaves"),  # into memory
     ("__main__.py", "open"),  # streams that were closed, opened again on nothing
 }

@@ -522,5 +522,6 @@ def _spiral_figure(found: Run, after: Run | None, paths: list[TipPath], unit: st
     tissues.frame(found, float(found.ts[-1]), axes[0])
     tissues.tip_paths(paths, axes[1], unit=unit)
     if after is not None:
-        tissues.frame(after, float(after.ts[-1]), axes[2])
+        V = np.asarray(found.V[-1])
+        tissues.frame(after, float(after.ts[-1]), axes[2], limits=(float(V.min()), float(V.max())))
     return figure

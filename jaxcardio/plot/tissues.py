@@ -276,26 +276,24 @@ def animate(
     limits = _limits(values, shown) if limits is None else limits
     first = np.asarray(values[0])
     fig, ax = figure(size=(5.0, 4.4) if tissue.axes > 1 else (6.4, 3.4))
-    line = image = None
     if tissue.axes == 1:
-        line = ax.plot(*tissue.centres(), first, color=COLOURS[0])[0]
+        (drawn,) = ax.plot(*tissue.centres(), first, color=COLOURS[0])
         room = 0.05 * (limits[1] - limits[0] or 1.0)
         ax.set_ylim(limits[0] - room, limits[1] + room)
         ax.set_xlabel("x (mm)")
         ax.set_ylabel(_label(tissue, name))
     else:
-        image = _image(ax, tissue, _layer(tissue, first, layer), POTENTIAL, limits, layer)
-        _bar(ax, image, _label(tissue, name))
-
+        drawn = _image(ax, tissue, _layer(tissue, first, layer), POTENTIAL, limits, layer)
+        _bar(ax, drawn, _label(tissue, name))
     fig.draw_without_rendering()
     fig.set_layout_engine("none")  # laid out once: it takes longer than a frame
 
     def draw(k: int) -> None:
         now = np.asarray(values[k])
-        if line is not None:
-            line.set_ydata(now)
-        elif image is not None:
-            image.set_data(_masked(tissue, _layer(tissue, now, layer), layer))
+        if tissue.axes == 1:
+            drawn.set_ydata(now)
+        else:
+            drawn.set_data(_masked(tissue, _layer(tissue, now, layer), layer))
         ax.set_title(f"{ts[k]:.6g} {time_unit(tissue)}", loc="left", fontsize="small", color=INK)
 
     write_animation(path, writer, fig, draw, shown, dpi)
