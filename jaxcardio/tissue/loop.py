@@ -54,7 +54,7 @@ class Loop(eqx.Module):
         if group == 1:
             carry, saved = jax.lax.scan(block, carry, steps)
         else:  # Blocks of blocks: reverse mode keeps the states at their ends, and anew those within one of them.
-            groups = jax.tree.map(lambda x: _padded(x, -count % group).reshape(-1, group, *x.shape[1:]), steps)
+            groups = jax.tree.map(lambda x: _grouped(x, group), steps)
             blocks = jax.checkpoint(lambda carry, steps: jax.lax.scan(block, carry, steps), prevent_cse=False)
             carry, saved = jax.lax.scan(blocks, carry, groups)
         saved = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1])[: count * self.slots], saved)
@@ -117,9 +117,11 @@ def _group(blocks: int) -> int:
     return min(range(root, root + root // 2 + 1), key=lambda group: (-blocks % group, group))
 
 
-def _padded(x, blocks: int):
-    """With so many blocks more, of steps of 0 ms."""
-    return jnp.concatenate([x, jnp.zeros((blocks, *x.shape[1:]), x.dtype)]) if blocks else x
+def _grouped(x, group: int):
+    """Blocks of blocks, (groups, group, ...): at the end as many blocks more as that needs, of steps of 0 ms."""
+    more = jnp.zeros((-len(x) % group, *x.shape[1:]), x.dtype)
+    whole = jnp.concatenate([x, more]) if len(more) else x
+    return whole.reshape(len(whole) // group, group, *x.shape[1:])  # a -1 would fail where there is no stimulus
 
 
 def _on_devices(method: Callable) -> Callable:
