@@ -94,7 +94,7 @@ def test_a_run_keeps_its_precision_and_what_varies_over_the_grid(tmp_path):
     run.save(tmp_path / "run.h5")
     found: Any = T.Run.load(tmp_path / "run.h5")
     assert found.tissue.cell.variant == "epi" and found.V.dtype == np.float32 and found.tissue.shape == (4,)
-    np.testing.assert_array_equal(found.tissue.cell.g_Kr, cell.g_Kr)
+    np.testing.assert_array_equal(found.tissue.cell.g_Kr, np.float32(cell.g_Kr))
     np.testing.assert_array_equal(found.tissue.coupling[0], [0.5, 0.0, 1.0])
     np.testing.assert_array_equal(found.tissue.diffusivity, cable.diffusivity)
     assert found.stimuli == ()
