@@ -81,7 +81,7 @@ def test_a_run_is_what_was_saved(run, tmp_path):
     assert jc.protocols.to_json(found.stimuli[0].protocol) == jc.protocols.to_json(TWICE)
     np.testing.assert_array_equal(found.stimuli[0].cells((6, 8)), STIMULI[0].cells((6, 8)))
     # It goes on from there as the run itself does, and is measured as the run is.
-    more = {"t0": 32.0, "t1": 33.0, "dt": 0.05}
+    more: dict[str, Any] = {"t0": 32.0, "t1": 33.0, "dt": 0.05}
     goes_on, loaded = (T.simulate(x.tissue, x.stimuli, y0=x.final_state, **more) for x in (run, found))
     np.testing.assert_array_equal(goes_on.V, loaded.V)
     np.testing.assert_array_equal(T.velocity_map(run), T.velocity_map(found))
