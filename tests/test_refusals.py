@@ -108,8 +108,9 @@ CABLE = TI.Tissue(AP, 6, 0.5, 0.1)
 SQUARE = TI.Tissue(AP, (6, 6), 0.5, 0.1)
 STIMULUS = TI.Stimulus(P.PulseTrain(-1.0, 1.0, 50.0), np.s_[:2])
 FRONT = np.linspace(1.0, 9.0, 36).reshape(1, 6, 6)
+CALM = np.zeros((6, 6), int)
 RUN = TI.Run(np.arange(9.0), {n: np.random.default_rng(0).random((9, 6, 6)) for n in "uv"}, FRONT, FRONT + 1,
-             np.ones((6, 6), int), np.zeros((6, 6), int), SQUARE.initial_state(), SQUARE, (STIMULUS,), 0.5, "")  # fmt: skip
+             CALM + 1, CALM, SQUARE.initial_state(), SQUARE, (STIMULUS,), 0.5, "")  # fmt: skip
 TWO = dataclasses.replace(RUN, activation_times=np.concatenate([FRONT, FRONT + 5]))
 ALONG = dataclasses.replace(
     RUN, ys={"u": np.zeros((9, 6))}, activation_times=FRONT[:, 0], repolarisation_times=FRONT[:, 0] + 1, tissue=CABLE

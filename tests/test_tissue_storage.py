@@ -81,7 +81,7 @@ def test_a_run_is_what_was_saved(run, tmp_path):
     assert jc.protocols.to_json(found.stimuli[0].protocol) == jc.protocols.to_json(TWICE)
     np.testing.assert_array_equal(found.stimuli[0].cells((6, 8)), STIMULI[0].cells((6, 8)))
     # It goes on from there as the run itself does, and is measured as the run is.
-    more = {"t0": 32.0, "t1": 33.0, "dt": 0.05}
+    more: dict[str, Any] = {"t0": 32.0, "t1": 33.0, "dt": 0.05}
     goes_on, loaded = (T.simulate(x.tissue, x.stimuli, y0=x.final_state, **more) for x in (run, found))
     np.testing.assert_array_equal(goes_on.V, loaded.V)
     np.testing.assert_array_equal(T.velocity_map(run), T.velocity_map(found))
@@ -94,7 +94,7 @@ def test_a_run_keeps_its_precision_and_what_varies_over_the_grid(tmp_path):
     run.save(tmp_path / "run.h5")
     found: Any = T.Run.load(tmp_path / "run.h5")
     assert found.tissue.cell.variant == "epi" and found.V.dtype == np.float32 and found.tissue.shape == (4,)
-    np.testing.assert_array_equal(found.tissue.cell.g_Kr, cell.g_Kr)
+    np.testing.assert_array_equal(found.tissue.cell.g_Kr, np.float32(cell.g_Kr))
     np.testing.assert_array_equal(found.tissue.coupling[0], [0.5, 0.0, 1.0])
     np.testing.assert_array_equal(found.tissue.diffusivity, cable.diffusivity)
     assert found.stimuli == ()

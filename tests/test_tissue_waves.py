@@ -113,7 +113,7 @@ def test_speed_is_proportional_to_the_root_of_D():
 
 
 def test_what_is_saved_changes_nothing(cable):
-    for save_every in (1.0, 0.5):
+    for save_every in (1.0, 4.0):
         again = wave(cable.tissue, np.s_[:4], save_every=save_every)
         np.testing.assert_allclose(again.activation_time, cable.activation_time, rtol=1e-12)
     odd = wave(cable.tissue, np.s_[:4], save_every=0.37)  # steps of another length
@@ -144,7 +144,7 @@ def test_one_and_two_devices_agree(shape, fibres):
         wave(tissue, np.s_[:3], t1=6.0, outputs=["u", "I_ion_total"], beats=2, devices=jax.devices()[:n])
         for n in (1, 2)
     ]
-    assert 3 <= (runs[0].activations > 0).sum() and float(runs[0].V[-1].max()) > 0.5
+    assert (runs[0].activations > 0).sum() >= 3 and float(runs[0].V[-1].max()) > 0.5
     for name in ("u", "I_ion_total"):
         np.testing.assert_allclose(runs[1].ys[name], runs[0].ys[name], atol=1e-12)
     np.testing.assert_allclose(runs[1].activation_times, runs[0].activation_times, rtol=1e-12)
@@ -237,13 +237,14 @@ def test_float32_is_close_to_float64():
     assert np.isfinite(times[1]).all()
 
 
-def test_the_speed_of_ten_tusscher_2004_is_the_published_one():
-    """About 70 cm/s at 0.154 mm^2/ms: ten Tusscher et al. 2004, doi 10.1152/ajpheart.00794.2003."""
-    tissue = jc.tissue.Tissue(jc.models.TenTusscher2004(), 120, 0.1, 0.154)
-    run = jc.tissue.simulate(
-        tissue, [stimulus(np.s_[:10], jc.protocols.PulseTrain(-52.0, 1.0, 1000.0, 0.0))], t1=18.0, save_every=18.0
-    )
-    assert speed(run.activation_time, 0.1, 50, 90) == pytest.approx(0.70, abs=0.08)
+@pytest.mark.parametrize(("dx", "myokit"), [(0.2, 0.7304), (0.1, 0.7654)])
+def test_the_speed_of_ten_tusscher_and_panfilov_is_that_of_myokits_cable(dx, myokit):
+    """Myokit's cable on the same mesh at steps of 0.001 to 0.002 ms, 0.154 mm^2/ms; ours are ten times longer."""
+    n = round(20 / dx)
+    tissue = jc.tissue.Tissue(jc.models.TenTusscherPanfilov2006("epi"), n, dx, 0.154)
+    pulse = jc.protocols.PulseTrain(-52.0, 1.0, 1000.0, 0.0)
+    run = jc.tissue.simulate(tissue, [stimulus(np.s_[: round(1.5 / dx)], pulse)], t1=27.0, dt=0.02, save_every=27.0)
+    assert speed(run.activation_time, dx, int(0.4 * n), int(0.8 * n)) == pytest.approx(myokit, rel=0.005)
 
 
 def test_gradients_of_an_activation_time_agree():

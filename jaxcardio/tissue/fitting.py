@@ -164,7 +164,7 @@ class _Runs:
                 "dt", self.dt, "ms", f'<= {stable:.4g} ms here with explicit diffusion; or diffusion="implicit"'
             )
         if self.run is None or self.dt > stable:
-            self.dt = self.dt if self.given else min(DEFAULT_DT, 0.8 * stable)
+            self.dt = self.dt if self.given else min(DEFAULT_DT[self.how["diffusion"]], 0.8 * stable)
             self.run = compiled(self.with_slopes, lambda *args: BRIEF)
         self.count += 1
         times, slopes = self.run(jnp.asarray(x, self.tissue.diffusivity.dtype))

@@ -248,9 +248,9 @@ def _checked_diffusivity(diffusivity: Any, shape, fibres: bool, dtype) -> Array:
     check("diffusivity", diffusivity, "mm^2/ms", *(POSITIVE if fibres else NOT_NEGATIVE))
     counts = (2, 3) if fibres and axes == 3 else (2,) if fibres else (axes,)
     allowed = [s for n in counts for s in ((n,), (n, *shape))] + ([] if fibres else [(), shape])
-    if diffusivity is None or np.shape(diffusivity) not in allowed:
-        what = diffusivity if np.ndim(diffusivity) == 0 else f"shape {np.shape(diffusivity)}"
-        raise refusal("diffusivity", what, "mm^2/ms", _shapes(shape, fibres))
+    given = () if diffusivity is None else np.shape(diffusivity)
+    if diffusivity is None or given not in allowed:
+        raise refusal("diffusivity", f"shape {given}" if given else diffusivity, "mm^2/ms", _shapes(shape, fibres))
     return jnp.asarray(diffusivity, dtype)
 
 

@@ -36,6 +36,8 @@ LONGEST = 4000
 """Fewest and most cells of a cable."""
 SCOUT = (4.0, 20.0)
 """D / dx^2 of the first runs, 1/ms: a front is some cells wide. The second where the first gave no wave."""
+SCOUT_DT = 0.02
+"""Their step, ms."""
 TOLERANCE = 1e-3
 """Of the speed, relative."""
 MOST_RUNS = 10
@@ -151,7 +153,7 @@ def conductivity_for(
                 'diffusion="implicit"'
             )
         if wave is None or step > stable:
-            step = dt or min(DEFAULT_DT, 0.8 * stable)
+            step = dt or min(DEFAULT_DT[diffusion], 0.8 * stable)
             wave = _with_slope(cable(n, 1.4 * n * dx / cv + STIMULUS, step, **how))
         (speed, drift), exponent = wave(math.log(D))
         runs += 1
@@ -217,7 +219,7 @@ def _briefly(function: Callable) -> Callable:
 def _scout(cable: Callable, dx: float) -> tuple[float, int]:
     """The speed of a wave over sqrt(D), 1/sqrt(ms), and after how many runs it was known."""
     n, t1 = 180, 250.0
-    wave = _briefly(cable(n, t1, DEFAULT_DT))
+    wave = _briefly(cable(n, t1, SCOUT_DT))
     for runs, couplings in enumerate(SCOUT, 1):
         D = couplings * dx**2
         _, (speed, _) = wave(math.log(D))

@@ -41,11 +41,11 @@ class Run(eqx.Module):
     """
 
     ts: Float[np.ndarray, " time"]
-    ys: dict[str, Array]
+    ys: dict[str, Numbers]
     activation_times: Float[Numbers, " beats *grid"]
     repolarisation_times: Float[Numbers, " beats *grid"]
-    activations: Int[Array, "*grid"]
-    status: Int[Array, "*grid"]
+    activations: Int[Numbers, "*grid"]
+    status: Int[Numbers, "*grid"]
     final_state: Any
     tissue: Tissue
     stimuli: tuple[Stimulus, ...]
@@ -53,7 +53,7 @@ class Run(eqx.Module):
     settings: str = eqx.field(static=True)
 
     @property
-    def V(self) -> Float[Array, " time *grid"]:
+    def V(self) -> Float[Numbers, " time *grid"]:
         """Membrane potential, mV (without unit for Aliev-Panfilov), whatever the model calls it."""
         return self.ys[self.tissue.cell.potential]
 

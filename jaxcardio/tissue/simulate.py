@@ -28,8 +28,9 @@ from .run import Run, make_run
 from .splitting import Method, Splitting
 from .stimulus import Stimulus
 
-DEFAULT_DT = 0.02
-"""Longest step by default, ms."""
+DEFAULT_DT: dict[Method, float] = {"explicit": 0.01, "implicit": 0.02}
+"""Longest step by default, ms: conduction velocities within 0.5 % of those of short steps, for ten Tusscher, Kernik and
+Skibsbye cells at 0.1 mm (`benchmarks/tissue_convergence.py`)."""
 THRESHOLDS = {"mV": -30.0, "1": 0.5}
 """V at which a cell is taken to be activated, by the unit of V."""
 SMALLEST_SHARE = 8192
@@ -62,7 +63,8 @@ def simulate(
         tissue: what is run.
         stimuli: a list of `Stimulus`; where they overlap they add.
         t1, t0: end and start, ms.
-        dt: longest step, ms; default 0.02, or the longest stable explicit step where that is shorter. Every edge of a
+        dt: longest step, ms; default 0.01, or the longest stable explicit step where that is shorter, and 0.02 for
+            implicit diffusion. Every edge of a
             stimulus and every sample is stepped to.
         save_every, save_at: when to save samples, ms: an interval (default 1 ms), or times.
         outputs: names of the states and currents to save; default the potential.
@@ -166,8 +168,11 @@ def _run(loop: "Loop", y0, plan: Plan, progress, title: str):
         if report:
             jax.block_until_ready(carry)
             report(done)
+    frames = {name: jnp.concatenate([p[name] for p in pieces]) for name in loop.names}
+    if plan.kept.all():  # picking them all would cost seconds of compilation in a gradient
+        return first, {name: x[: plan.kept.size] for name, x in frames.items()}, carry
     wanted = np.flatnonzero(plan.kept)
-    return first, {name: jnp.concatenate([p[name] for p in pieces])[wanted] for name in loop.names}, carry
+    return first, {name: x[wanted] for name, x in frames.items()}, carry
 
 
 def _mesh(devices, shape, method: Method, traced: bool) -> Mesh | None:
@@ -215,7 +220,7 @@ def _checked_dt(dt, diffusion: Diffusion, method: Method, stimuli) -> float:
         if method == "explicit" and not known:
             raise ValueError("dt = None; allowed where the diffusivity is traced: a number of ms")
         shortest = min((s.protocol.shortest() for s in stimuli), default=math.inf)
-        return min(DEFAULT_DT, shortest, float(limit) if method == "explicit" else math.inf)
+        return min(DEFAULT_DT[method], shortest, float(limit) if method == "explicit" else math.inf)
     check_step(dt, None)
     for stimulus in stimuli:
         check_step(dt, stimulus.protocol)
