@@ -285,8 +285,6 @@ def animate(
     else:
         drawn = _image(ax, tissue, _layer(tissue, first, layer), POTENTIAL, limits, layer)
         _bar(ax, drawn, _label(tissue, name))
-    fig.draw_without_rendering()
-    fig.set_layout_engine("none")  # laid out once: it takes longer than a frame
 
     def draw(k: int) -> None:
         now = np.asarray(values[k])
@@ -296,6 +294,9 @@ def animate(
             drawn.set_data(_masked(tissue, _layer(tissue, now, layer), layer))
         ax.set_title(f"{ts[k]:.6g} {time_unit(tissue)}", loc="left", fontsize="small", color=INK)
 
+    draw(0)  # with its title, which needs room
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")  # laid out once: it takes longer than a frame
     write_animation(path, writer, fig, draw, shown, dpi)
 
 
