@@ -11,6 +11,7 @@ from .. import plot
 from ..arguments import check, check_known, check_whole, refusal
 from ..cell import AbstractCell, dtype_of
 from ..files.writing import check_place, write_csv
+from ..models.ten_tusscher_panfilov import TenTusscherPanfilov2006
 from ..plot import tissues
 from ..progress import say
 from ..protocols import Pulses
@@ -20,6 +21,7 @@ from ..tissue import (
     Stimulus,
     TipPath,
     Tissue,
+    brief,
     conduction_velocity,
     diffusivity_of,
     period,
@@ -28,8 +30,9 @@ from ..tissue import (
     tip_paths,
     velocity_map,
 )
+from ..tissue.brief import BRIEF
 from ..tissue.simulate import THRESHOLDS
-from .common import argument, checked_figure, checked_output, find_model, make_cell, save_figure
+from .common import argument, assignments, checked_figure, checked_output, find_model, make_cell, save_figure
 from .text import text_table
 
 MOST_CELLS = 100_000_000
@@ -51,14 +54,29 @@ class Usual(NamedTuple):
     dx: float
     cable_t1: float
     t1: float
-    spiral_t1: float
     intervals: str
-    delay: float | None
-    """Of the phase, ms; None: its second coordinate is the recovery variable."""
 
 
-MILLIVOLTS = Usual(0.154, 0.1, 450.0, 60.0, 1000.0, "300,320,340,360,400,500,700,1000", 15.0)
-NO_UNIT = Usual(1.0, 0.6, 80.0, 60.0, 300.0, "14,16,18,20,25,30,40,50", None)
+MILLIVOLTS = Usual(0.154, 0.1, 450.0, 60.0, "300,320,340,360,400,500,700,1000")
+NO_UNIT = Usual(1.0, 0.6, 80.0, 60.0, "14,16,18,20,25,30,40,50")
+
+
+class UsualSpiral(NamedTuple):
+    """What is usual for a spiral of a kind of cell: mm, ms."""
+
+    dx: float
+    size: float
+    t1: float
+    dt: float | None
+    rest: float
+    """From the time when the first wave has left a quarter of the sheet to S2."""
+    phase: dict[str, Any]
+    """Of `tip_paths`."""
+
+
+SPIRAL_MILLIVOLTS = UsualSpiral(0.1, 60.0, 1000.0, None, 0.0, {"delay": 15.0})
+SPIRAL_BRIEF = UsualSpiral(0.25, 30.0, 1100.0, 0.05, 30.0, {"second": "j", "centre": (-50.0, 0.15)})
+SPIRAL_NO_UNIT = UsualSpiral(0.6, 60.0, 300.0, None, 0.0, {"second": "v"})
 
 
 def run(given: argparse.Namespace) -> int:
@@ -80,12 +98,16 @@ class Setup(NamedTuple):
     dt: float | None
 
 
-def _setup(given: argparse.Namespace, lengths: list[tuple[str, float]]) -> Setup:
-    """The tissue of these lengths along z, y, x (by option), and what is usual for its cell."""
-    cell = make_cell(find_model(given.model), given)
-    has_unit = cell.units[cell.potential] != "1"
-    usual, unit = (MILLIVOLTS, "ms") if has_unit else (NO_UNIT, "t.u.")
-    dx = usual.dx if given.dx is None else given.dx
+def _setup(
+    given: argparse.Namespace, lengths: list[tuple[str, float]], cell: AbstractCell | None = None, dx: float = 0.0
+) -> Setup:
+    """The tissue of these lengths along z, y, x (by option), and what is usual for its cell.
+
+    Where a job has a cell and a spacing of its own, these are the defaults.
+    """
+    cell = make_cell(find_model(given.model), given) if cell is None else cell
+    usual, unit = (MILLIVOLTS, "ms") if _has_unit(cell) else (NO_UNIT, "t.u.")
+    dx = (dx or usual.dx) if given.dx is None else given.dx
     check_known("--dx", dx, "mm", "> 0, finite", lambda x: np.isfinite(x) & (x > 0))
     shape = tuple(_count(option, length, dx) for option, length in lengths)
     if np.prod(np.array(shape, float)) > MOST_CELLS:
@@ -102,6 +124,10 @@ def _setup(given: argparse.Namespace, lengths: list[tuple[str, float]]) -> Setup
         check_known("--dt", given.dt, "ms", "> 0, finite", lambda x: np.isfinite(x) & (x > 0))
         check_step(given.dt, None)
     return Setup(cell, usual, unit, Tissue(cell, shape, dx, D, fibres=fibres), given.dt)
+
+
+def _has_unit(cell: AbstractCell) -> bool:
+    return cell.units[cell.potential] != "1"
 
 
 def _diffusivity(given: argparse.Namespace, usual: Usual) -> float:
@@ -318,9 +344,11 @@ def _intervals(text: str) -> list[float]:
 def _spiral(given: argparse.Namespace) -> int:
     out, animation = _places(given, "spiral.h5")
     ablated_out = out.with_name(f"{out.stem}-ablated{out.suffix}")
-    size = 60.0 if given.size is None else given.size
-    setup = _setup(given, 2 * [("--size", size)])
-    t1, every = _times(given, setup.usual.spiral_t1)
+    cell, usual = _spiral_cell(given)
+    size = usual.size if given.size is None else given.size
+    given.dt = usual.dt if given.dt is None else given.dt
+    setup = _setup(given, 2 * [("--size", size)], cell, usual.dx)
+    t1, every = _times(given, usual.t1)
     check("--s2", given.s2, "ms", f"> 0, below --t1 = {t1:g} ms", lambda x: (x > 0) & (x < t1))
     ablate = given.ablate_at
     check("--ablate-at", ablate, "ms", f"> 0, below --t1 = {t1:g} ms", lambda x: (x > 0) & (x < t1))
@@ -329,19 +357,20 @@ def _spiral(given: argparse.Namespace) -> int:
     pulse = _pulse(given, setup.cell)
     tissue, (n, _) = setup.tissue, setup.tissue.shape
     reach = _cells_of(given, n, tissue.spacing[0])
-    s2 = _waveback(given, setup, pulse, reach, t1) if given.s2 is None else given.s2
+    s2 = _waveback(given, setup, pulse, reach, t1) + usual.rest if given.s2 is None else given.s2
     stimuli = [
         Stimulus(Pulses(pulse.amplitude, pulse.duration, np.array([t])), region)
         for t, region in ((0.0, np.s_[:, :reach]), (s2, np.s_[: n // 2, : n // 2]))
     ]
-    y = setup.cell.initial_state()._fields
-    outputs = [tissue.cell.potential] if setup.usual.delay is not None else list(y)
+    outputs = [cell.potential, *([usual.phase["second"]] if "second" in usual.phase else [])]
     options = {"save_every": every, "outputs": outputs, "progress": True, **_numerics(given)}
     end = t1 if ablate is None else ablate
     found = simulate(tissue, stimuli, t1=end, beats=_beats(end), **options)
     problems = found.problems()
-    paths = _paths(found, setup.usual)
+    paths = _paths(found, usual.phase)
     print(_title(setup, found))
+    if usual is SPIRAL_BRIEF:
+        print(f"a brief action potential: {_scaled(given)} (--published: as published)")
     print(f"S1 at 0 {setup.unit} from the left edge, S2 at {s2:.4g} {setup.unit} in the lower left quarter")
     rows = _spiral_rows(found, paths, s2, setup.unit, bool(problems))
     after = None
@@ -357,6 +386,21 @@ def _spiral(given: argparse.Namespace) -> int:
         problems.append("no spiral: try another --s2, a larger --size, or another cell")
     draw = lambda: _spiral_figure(found, after, paths, setup.unit)  # noqa: E731
     return _written(given, out, animation, found, problems, draw)
+
+
+def _spiral_cell(given: argparse.Namespace) -> tuple[AbstractCell, UsualSpiral]:
+    """The cell, and what is usual for its spirals: where it is known to have them, with a brief action potential."""
+    cell = make_cell(find_model(given.model), given)
+    if not _has_unit(cell):
+        return cell, SPIRAL_NO_UNIT
+    if given.published or not isinstance(cell, TenTusscherPanfilov2006):
+        return cell, SPIRAL_MILLIVOLTS
+    return brief(cell, keep=assignments("--set", given.set)), SPIRAL_BRIEF
+
+
+def _scaled(given: argparse.Namespace) -> str:
+    kept = assignments("--set", given.set)
+    return ", ".join(f"{name} x {share:g}" for name, share in BRIEF.items() if name not in kept)
 
 
 def _waveback(given, setup: Setup, pulse: Pulse, reach: int, t1: float) -> float:
@@ -377,15 +421,12 @@ def _beats(t1: float) -> int:
     return max(2, min(100, int(t1 / 10)))
 
 
-def _paths(found: Run, usual: Usual) -> list[TipPath]:
+def _paths(found: Run, phase: dict[str, Any]) -> list[TipPath]:
     """Of the tips that turn, not of what is seen in passing."""
     length = float(found.ts[-1] - found.ts[0])
-    how: dict[str, Any] = {"delay": usual.delay}
-    if usual.delay is None:
-        how = {"second": next(name for name in found.ys if name != found.tissue.cell.potential)}
-    elif usual.delay >= length:
+    if phase.get("delay", 0.0) >= length:
         return []
-    return tip_paths(found, **how, shortest=0.1 * length)
+    return tip_paths(found, **phase, shortest=0.1 * length)
 
 
 def _spiral_rows(found: Run, paths: list[TipPath], s2: float, unit: str, doubtful: bool) -> list[list[str]]:

@@ -1,5 +1,6 @@
 """Tissue: cables, sheets and slabs of any cell, their waves, and what is measured of them."""
 
+from .brief import brief as brief
 from .conductivity import conductivity_of as conductivity_of
 from .conductivity import diffusivity_of as diffusivity_of
 from .conductivity import monodomain_conductivity as monodomain_conductivity
