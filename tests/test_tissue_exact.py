@@ -117,7 +117,7 @@ def test_any_solver_of_diffrax_takes_the_whole_tissue(on_the_grid):
     ts = [1.0, 4.0]
 
     def whole(term, solver, **controller):
-        return diffrax.diffeqsolve(
+        return diffrax.diffeqsolve(  # pyright: ignore[reportOptionalSubscript]
             term, solver, 0.0, 4.0, 0.005, tissue.initial_state(), args=[stimulus], max_steps=40_000,
             saveat=diffrax.SaveAt(ts=ts), **controller,
         ).ys[0]  # fmt: skip
