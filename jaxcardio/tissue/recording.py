@@ -489,7 +489,7 @@ def _write_part(
         put(file, "t", plan.ts, "ms")
         for name, values in frames.items():
             put(file, f"outputs/{name}", values, units[name])
-        put_events(file, *times, carry.events.count, carry.status)
+        put_events(file, *times, carry.events.activations, carry.status)
         for name, values in carry.y._asdict().items():
             put(file, f"final_state/{name}", values, units[name])
         for n, values in enumerate(_memory_of(carry)):

@@ -149,7 +149,7 @@ def make_run(tissue: Tissue, stimuli, plan: Plan, first, frames, carry, threshol
         ys=frames,
         activation_times=_times(carry.events.activation, plan),
         repolarisation_times=_times(carry.events.repolarisation, plan),
-        activations=carry.events.count,
+        activations=carry.events.activations,
         status=carry.status,
         final_state=carry.y,
         tissue=tissue,
