@@ -1,5 +1,6 @@
 """Phase, singularities and tips of spirals whose centre, rotation and period are known."""
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -109,7 +110,7 @@ def test_a_drifting_tip_is_followed():
     V = spirals(tissue, TS, (x, y, 1))
     behind = spirals(tissue, TS - TURN / 4, (lambda t: x(t + TURN / 4), lambda t: y(t + TURN / 4), 1))
     run = showing(V, tissue, TS)
-    run.ys["w"] = jnp.asarray(behind)
+    run = dataclasses.replace(run, ys={**run.ys, "w": jnp.asarray(behind)})
     (path,) = tip_paths(run, second="w")
     np.testing.assert_array_equal(path.ts, TS)
     np.testing.assert_allclose(path.x, x(TS), atol=0.04)
@@ -125,7 +126,7 @@ def test_paths_end_and_begin_with_their_tips():
     delayed = [spirals(tissue, TS - TURN / 4, (x, y, 1)) for x, y in ((7.03, 12.4), (17.1, 12.9))]
     w = np.concatenate([delayed[0][:40], delayed[1][40:60], np.full_like(V[60:], -30.0)])
     w[60:] += 50 * np.sin(2 * np.pi * TS[60:] / TURN)[:, None, None]
-    run.ys["w"] = jnp.asarray(w)
+    run = dataclasses.replace(run, ys={**run.ys, "w": jnp.asarray(w)})
     paths = tip_paths(run, second="w")
     assert [(p.ts[0], p.ts[-1]) for p in paths] == [(0.0, TS[39]), (TS[40], TS[59])]
     assert len(tip_paths(run, second="w", shortest=150.0)) == 1

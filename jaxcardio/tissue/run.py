@@ -1,5 +1,6 @@
 """What a run of a tissue returns."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class Run(eqx.Module):
     """
 
     ts: Float[np.ndarray, " time"]
-    ys: dict[str, Numbers]
+    ys: Mapping[str, Numbers]
     activation_times: Float[Numbers, " beats *grid"]
     repolarisation_times: Float[Numbers, " beats *grid"]
     activations: Int[Numbers, "*grid"]

@@ -87,7 +87,7 @@ def electrogram(
     ):
         check(name, value, unit, POSITIVE[0] + "; one number", lambda x: POSITIVE[1](x) and x.shape == ())
     near = nearness(run.tissue, position, radius=radius)
-    V = run.V
+    V = jnp.asarray(run.V)
     # Currents sum to zero: only differences of nearness count, and float32 keeps more of those.
     near = near - near.mean(axis=tuple(range(-run.tissue.axes, 0)), keepdims=True)
     volume = np.prod(run.tissue.spacing)
