@@ -134,10 +134,43 @@ def test_a_spiral_turns_and_a_line_ends_it(tmp_path, capsys):
     assert row_of(said, "singularities at the end")[1] == "1"
     period = float(np.nanmedian(T.period(run, since=67.0)))
     assert float(row_of(said, "period")[1]) == pytest.approx(period, rel=0.02)
-    assert row_of(said, "ablation at 130 t.u.")[1] == "ended"
+    assert row_of(said, "ablation (line) at 130 t.u.")[1] == "ended"
     after = T.Run.load(tmp_path / "spiral-ablated.h5")
     assert float(after.V[-1].max()) < 0.01 < float(run.V[-1].max())
     assert (~np.asarray(after.tissue.mask)).sum() == 200  # a line of two cells
+
+
+@pytest.mark.slow  # two to three minutes
+def test_the_spiral_of_an_ionic_cell_turns_ten_times_and_a_cross_ends_it(tmp_path, capsys):
+    words = ["--float32", "--ablate-at", "1000", "--t1", "1250", "--save-every", "4", "--no-plot"]
+    assert main(["tissue", "spiral", *words]) == 0
+    said = capsys.readouterr().out
+    assert "a brief action potential: g_Na x 0.5, g_CaL x 0, g_K1 x 3, g_Kr x 20" in said
+    run = T.Run.load(tmp_path / "spiral.h5")
+    assert run.problems() == []
+
+    start = float(run.stimuli[1].protocol.starts[0])
+    tips = T.phase_singularities(run, second="j", centre=(-50.0, 0.15))
+    turning = run.ts[run.ts > start + 10]
+    assert [int((tips.ts == t).sum()) for t in turning] == [1] * len(turning)
+    (path,) = T.tip_paths(run, second="j", centre=(-50.0, 0.15), shortest=100.0)
+    assert path.ts[-1] == 1000.0 and 1 < min(path.x.min(), path.y.min()) < max(path.x.max(), path.y.max()) < 29
+    corner = run.activation_times[:, -1, -1]
+    assert (corner > start).sum() >= 10
+
+    period = float(np.nanmedian(T.period(run, since=start + (1000 - start) / 3)))
+    assert float(row_of(said, "period")[1]) == pytest.approx(period, rel=1e-3)
+    turns = np.diff(corner[(corner > start + 200) & np.isfinite(corner)])
+    print(f"period {period:.2f} ms; turns at a corner {turns.min():.1f} to {turns.max():.1f} ms, {len(turns)} of them")
+    assert 75 < period < 95
+    assert turns.mean() == pytest.approx(period, rel=0.02) and turns.std() < 0.1 * period
+    assert 1000 / float(np.median(T.dominant_frequency(run, since=300.0))) == pytest.approx(period, rel=0.03)
+
+    assert row_of(said, "ablation (cross) at 1000 ms")[1] == "ended"
+    after = T.Run.load(tmp_path / "spiral-ablated.h5")
+    assert float(np.max(after.V[-1][after.tissue.mask])) < -80
+    uncut = T.simulate(run.tissue, t0=1000.0, t1=1250.0, dt=0.05, save_every=250.0, y0=run.final_state)
+    assert float(np.max(uncut.V[-1])) > -20  # without the lines it turns on
 
 
 def test_a_place_that_cannot_be_written_is_found_out_before(tmp_path, capsys):

@@ -269,3 +269,14 @@ def test_gradients_of_an_activation_time_agree():
         h = 1e-4 * jnp.asarray(np.eye(2)[k])
         assert float(reverse[k]) == pytest.approx(float(arrival(theta + h) - arrival(theta - h)) / 2e-4, rel=1e-3)
     assert (reverse < 0).all()
+
+
+def test_a_long_run_without_a_stimulus_is_its_parts_one_after_the_other():
+    cable = jc.tissue.Tissue(CELL, (6,), 0.6, 1.0)
+    start = cable.initial_state()._replace(u=jnp.where(jnp.arange(6) < 3, 1.0, 0.0))
+    whole = jc.tissue.simulate(cable, t1=150.0, dt=0.02, save_every=150.0, y0=start)  # 150 blocks of 50 steps
+    half = jc.tissue.simulate(cable, t1=75.0, dt=0.02, save_every=75.0, y0=start)
+    rest = jc.tissue.simulate(cable, t0=75.0, t1=150.0, dt=0.02, save_every=75.0, y0=half.final_state)
+    assert np.isfinite(whole.activation_time[3:]).all()
+    for a, b in zip(whole.final_state, rest.final_state, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-14)

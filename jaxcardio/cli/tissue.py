@@ -72,10 +72,12 @@ class UsualSpiral(NamedTuple):
     """From the time when the first wave has left a quarter of the sheet to S2."""
     phase: dict[str, Any]
     """Of `tip_paths`."""
+    ablation: str = "line"
+    """One line through the tip, or a cross in the middle."""
 
 
 SPIRAL_MILLIVOLTS = UsualSpiral(0.1, 60.0, 1000.0, None, 0.0, {"delay": 15.0})
-SPIRAL_BRIEF = UsualSpiral(0.25, 30.0, 1100.0, 0.05, 30.0, {"second": "j", "centre": (-50.0, 0.15)})
+SPIRAL_BRIEF = UsualSpiral(0.25, 30.0, 1100.0, 0.05, 30.0, {"second": "j", "centre": (-50.0, 0.15)}, "cross")
 SPIRAL_NO_UNIT = UsualSpiral(0.6, 60.0, 300.0, None, 0.0, {"second": "v"})
 
 
@@ -375,8 +377,10 @@ def _spiral(given: argparse.Namespace) -> int:
     rows = _spiral_rows(found, paths, s2, setup.unit, bool(problems))
     after = None
     if ablate is not None:
-        after = _ablated(found, paths, ablate, t1, options)
-        rows.append(_ending(after, ablate, t1, setup.unit))
+        tips = [p.x[-1] for p in paths if p.ts[-1] >= found.ts[-1] - 1e-6]
+        ablation = given.ablation or usual.ablation
+        after = _ablated(found, ablation, float(tips[0]) if tips else None, ablate, t1, options)
+        rows.append(_ending(after, ablation, ablate, t1, setup.unit))
     print(text_table([["", "value", "measured"], *rows], 3))
     if after is not None:
         after.save(ablated_out)
@@ -448,33 +452,38 @@ def _spiral_rows(found: Run, paths: list[TipPath], s2: float, unit: str, doubtfu
     return rows
 
 
-def _ablated(found: Run, paths: list[TipPath], at: float, t1: float, options: dict[str, Any]) -> Run:
-    """The run goes on after a line from edge to edge, through the tip that is there, conducts no more."""
+def _ablated(found: Run, ablation: str, tip: float | None, at: float, t1: float, options: dict[str, Any]) -> Run:
+    """The run goes on after lines from edge to edge conduct no more: one along y at the tip's x (mm), or a cross."""
     tissue = found.tissue
-    there = [p for p in paths if p.ts[-1] >= found.ts[-1] - 1e-6]
-    column = tissue.shape[1] // 2 if not there else int(there[0].x[-1] / tissue.spacing[1])
-    first = min(max(column - LINE // 2, 1), tissue.shape[1] - LINE - 1)
     mask = np.ones(tissue.shape, bool)
-    mask[:, first : first + LINE] = False
+    if ablation == "cross" or tip is None:
+        mask[:, _line(tissue.shape[1] // 2, tissue.shape[1])] = False
+    else:
+        mask[:, _line(int(tip / tissue.spacing[1]), tissue.shape[1])] = False
+    if ablation == "cross":
+        mask[_line(tissue.shape[0] // 2, tissue.shape[0])] = False
     options = options | {"save_every": min(options["save_every"], t1 - at)}
     return simulate(tissue.replace(mask=mask), [], t0=at, t1=t1, y0=found.final_state, beats=_beats(t1 - at), **options)
 
 
-def _ending(after: Run, at: float, t1: float, unit: str) -> list[str]:
+def _line(cell: int, n: int) -> slice:
+    """The cells of a line about this one, within the sheet."""
+    first = min(max(cell - LINE // 2, 1), n - LINE - 1)
+    return slice(first, first + LINE)
+
+
+def _ending(after: Run, ablation: str, at: float, t1: float, unit: str) -> list[str]:
     """When the last cell was activated after ablation."""
     V = np.asarray(after.V[-1])
     there = np.asarray(after.tissue.mask)
     active = int((V[there] >= after.threshold).sum())
     times = np.asarray(after.activation_times, float)
     last = float(np.nanmax(times)) if np.isfinite(times).any() else at
+    name = f"ablation ({ablation}) at {at:g} {unit}"
     if active:
         said = f"{active} cells are excited at {t1:g} {unit}, the end; the last activation was at {last:.4g} {unit}"
-        return [f"ablation at {at:g} {unit}", "not ended", said]
-    return [
-        f"ablation at {at:g} {unit}",
-        "ended",
-        f"no cell is excited at {t1:g} {unit}; last activation {last:.4g} {unit}",
-    ]
+        return [name, "not ended", said]
+    return [name, "ended", f"no cell is excited at {t1:g} {unit}; last activation {last:.4g} {unit}"]
 
 
 # --- what is said, drawn and written ---------------------------------------------------------------------------------

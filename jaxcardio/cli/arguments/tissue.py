@@ -10,6 +10,7 @@ Examples:
   jaxcardio tissue slab --width 10 --height 4 --depth 2 --dx 0.2 --t1 40
   jaxcardio tissue restitution --model tentusscherpanfilov --intervals 300,320,350,400,600 --prepaced 10
   jaxcardio tissue spiral --model alievpanfilov1996 --t1 300 --ablate-at 200
+  jaxcardio tissue spiral --float32 --t1 1400 --ablate-at 1100
 """
 
 from typing import Any
@@ -128,10 +129,10 @@ def _restitution(parser: Parser) -> None:
 
 
 def _spiral(parser: Parser) -> None:
-    """A spiral wave by S1 and S2 at a right angle: its tips, its period; and a line of ablation that ends it.
+    """A spiral wave by S1 and S2 at a right angle: its tips, its period; and lines of ablation that end it.
 
-    The spirals of published cells need sheets of 250 mm. So TenTusscherPanfilov2006 gets a brief action potential of
-    38 ms: g_Na x 0.5, g_CaL x 0, g_K1 x 3, g_Kr x 20, but for what --set sets; 30 mm, dx 0.25 mm, dt 0.05 ms, 1100 ms.
+    The waves of TenTusscherPanfilov2006 are some 200 mm long. So it gets a brief action potential of 38 ms, and waves
+    of 20 mm: g_Na x 0.5, g_CaL x 0, g_K1 x 3, g_Kr x 20, but for what --set sets; 30 mm, dx 0.25, dt 0.05, 1100 ms.
     """
     group = _tissue_arguments(parser)
     group.add_argument("--size", type=mm, metavar="MM", help="of the square sheet (default 30, other cells 60)")
@@ -144,8 +145,12 @@ def _spiral(parser: Parser) -> None:
         help="when S2 is given, ms (default: when the first wave has left a quarter; 30 ms later of the brief cell)",
     )
     pacing.add_argument(
-        "--ablate-at", type=ms, metavar="MS", help="then a line through the tip, from edge to edge, conducts no more"
+        "--ablate-at", type=ms, metavar="MS", help="then cells along lines from edge to edge conduct no more"
     )
+    pacing.add_argument(
+        "--ablation", choices=("line", "cross"), help="one along y through the tip (default; it may turn on in a half "
+        "that is large enough), or one along each axis through the middle (default of the brief cell)",
+    )  # fmt: skip
     _run_arguments(parser)
     output_arguments(parser, "spiral.h5")
     _animation_argument(parser)
