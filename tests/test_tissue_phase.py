@@ -215,3 +215,13 @@ def test_singularities_are_of_sheets_and_periods_of_several_beats():
         dominant_frequency(run, since=6.0)
     with pytest.raises(ValueError, match=r"fastest = -1\.0 mm/ms"):
         tip_paths(showing(np.zeros((10, 5, 5)), sheet((5, 5))), delay=2.0, fastest=-1.0)
+
+
+def test_phase_of_single_precision_around_a_given_centre_is_single():
+    tissue = Tissue(jc.astype(CELL, jnp.float32), (50, 60), (0.5, 0.4), 0.154)
+    V = jnp.asarray(spirals(tissue, TS, (12.07, 13.31, 1)), jnp.float32)
+    run = showing(V, tissue, TS)
+    assert phase_map(run, delay=TURN / 4, centre=(-30.0, -30.0)).dtype == jnp.float32
+    found = phase_singularities(run, delay=TURN / 4, centre=(-30.0, -30.0))
+    assert len(found.x) == (TS >= TURN / 4).sum()
+    np.testing.assert_allclose(found.x, 12.07, atol=0.04)

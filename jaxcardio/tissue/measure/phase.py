@@ -249,7 +249,7 @@ def _around(x: Array, whole: Array, centre: float | None, mask: Any) -> Array:
     there = True if mask is None else jnp.asarray(mask)[None]
     high, low = jnp.max(whole, where=there, initial=-jnp.inf), jnp.min(whole, where=there, initial=jnp.inf)
     half = 0.5 * (high - low)
-    return (x - (low + half if centre is None else centre)) / jnp.where(half > 0, half, 1)
+    return (x - (low + half if centre is None else float(centre))) / jnp.where(half > 0, half, 1)
 
 
 def _singular(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
