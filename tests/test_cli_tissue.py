@@ -149,7 +149,8 @@ def test_the_spiral_of_an_ionic_cell_turns_ten_times_and_a_cross_ends_it(tmp_pat
     run = T.Run.load(tmp_path / "spiral.h5")
     assert run.problems() == []
 
-    start = float(run.stimuli[1].protocol.times[0])  # of S2
+    s2: Any = run.stimuli[1].protocol
+    start = float(s2.times[0])
     tips = T.phase_singularities(run, second="j", centre=(-50.0, 0.15))
     turning = run.ts[run.ts > start + 10]
     assert [int((tips.ts == t).sum()) for t in turning] == [1] * len(turning)
