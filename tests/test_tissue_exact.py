@@ -116,17 +116,12 @@ def test_any_solver_of_diffrax_takes_the_whole_tissue(on_the_grid):
     stimulus = jc.tissue.Stimulus(jc.protocols.PulseTrain(-52.0, 1.0, 1000.0, 0.0), np.s_[:4])
     ts = [1.0, 4.0]
 
-<<<<<<< HEAD
-    def whole(term, solver, **controller):
-        return diffrax.diffeqsolve(  # pyright: ignore[reportOptionalSubscript]
-            term, solver, 0.0, 4.0, 0.005, tissue.initial_state(), args=[stimulus], max_steps=40_000,
-=======
     def whole(term, solver, dt0=None, **controller) -> Any:
-        return diffrax.diffeqsolve(
+        solution: Any = diffrax.diffeqsolve(
             term, solver, 0.0, 4.0, dt0, tissue.initial_state(), args=[stimulus], max_steps=40_000,
->>>>>>> wt-verify
             saveat=diffrax.SaveAt(ts=ts), **controller,
-        ).ys[0]  # fmt: skip
+        )  # fmt: skip
+        return solution.ys[0]
 
     adaptive = diffrax.ClipStepSizeController(diffrax.PIDController(rtol=1e-8, atol=1e-8), jump_ts=[1.0])
     true = whole(diffrax.ODETerm(tissue.vector_field), diffrax.Tsit5(), 0.005, stepsize_controller=adaptive)
