@@ -49,7 +49,7 @@ def apart(y, truth) -> float:
     return max(rms(a - b) for a, b in zip(y, truth, strict=True))
 
 
-@pytest.mark.parametrize("axes", [1, 2, 3, "rotated"])
+@pytest.mark.parametrize("axes", [1, 2, *(pytest.param(k, marks=pytest.mark.slow) for k in (3, "rotated"))])
 def test_order_in_dx(axes):
     sizes = {1: [16, 32, 64], 2: [16, 32, 64], 3: [16, 32], "rotated": [24, 48]}[axes]
     errors = []
