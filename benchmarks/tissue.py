@@ -6,7 +6,7 @@ cable: 1,000 ten Tusscher 2004 cells (epi) at 0.1 mm, on one core, float64 (as M
 sheet: 512 x 512 ten Tusscher & Panfilov 2006 cells (epi) at 0.2 mm, float32, on two cores.
 
 D is 0.154 mm^2/ms. The error of each step is that of the conduction velocity of a plane wave, against the limit of
-short steps on the same mesh (Richardson's, of order two). Speed is the best of several runs of a process of its own, without
+short steps on the same mesh (Richardson, order two). Speed is the best of several runs of a process of its own, without
 compilation. What the others need for the same error is read from `results/tissue_peers.json` (`tissue_peers.py`).
 """
 
