@@ -103,7 +103,7 @@ def of_cell(name: str, plan: Plan) -> dict[str, Any]:
     limit = ways[0]["limit"]
     for way in ways:
         way["error_percent"] = [100 * (v / limit - 1) for v in way["cv"]]
-    default = DEFAULT_DT
+    default = DEFAULT_DT["explicit"]
     return {
         "model": name,
         "V0_mV": float(getattr(y0, cell.potential)),

@@ -33,6 +33,7 @@ def test_help_of_every_job(job, capsys):
     assert "--diffusivity" in said and "mm^2/ms" in said
 
 
+@pytest.mark.slow
 def test_cable_prints_the_velocity_of_the_run_that_it_writes(tmp_path, capsys):
     words = ["--length", "30", "--t1", "60", "--dt", "0.05", "--out", "c.h5", "--animation", "c.gif"]
     assert main(["tissue", "cable", *AP, *words]) == 0
@@ -69,6 +70,7 @@ def test_no_wave_is_no_number(capsys):
     assert "jaxcardio: no cell was activated" in said
 
 
+@pytest.mark.slow
 def test_sheet_with_fibres_is_faster_along_them(tmp_path, capsys):
     words = [
         "--width",
@@ -98,6 +100,7 @@ def test_sheet_with_fibres_is_faster_along_them(tmp_path, capsys):
     assert (tmp_path / "sheet.png").exists()
 
 
+@pytest.mark.slow
 def test_slab_is_crossed_from_a_corner(tmp_path, capsys):
     words = ["--width", "9", "--height", "6", "--depth", "3", "--t1", "25", "--dt", "0.05", "--no-plot"]
     assert main(["tissue", "slab", *AP, *words]) == 0
@@ -107,6 +110,7 @@ def test_slab_is_crossed_from_a_corner(tmp_path, capsys):
     assert not (tmp_path / "slab.png").exists()
 
 
+@pytest.mark.slow
 def test_restitution_table_is_the_librarys(tmp_path, capsys):
     words = ["--length", "18", "--intervals", "10,25,40", "--cycle-length", "50", "--beats", "2", "--prepaced", "0"]
     assert main(["tissue", "restitution", *AP, *words, "--dt", "0.05"]) == 0

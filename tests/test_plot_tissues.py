@@ -140,6 +140,7 @@ def test_an_animation_has_a_frame_a_sample(what, request, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
 
 
+@pytest.mark.slow
 def test_a_recording_is_drawn_without_loading_it(tmp_path):
     cable = T.Tissue(jc.models.AlievPanfilov1996(), 30, 0.6, 1.0)
     pulse = T.Stimulus(jc.protocols.Pulses(-1.0, 1.0, [0.0]), np.s_[:4])

@@ -85,6 +85,7 @@ def test_the_epicardial_action_potential_at_1_Hz_has_the_published_length():
     assert jc.biomarkers.action_potentials(trace).apd90[-1] == pytest.approx(306.0, rel=0.02)
 
 
+@pytest.mark.slow
 def test_layers_of_the_wall_differ_as_in_the_paper():
     """M cells have the longest action potential; I_to notches the epicardial one and not the endocardial one."""
     long = {variant: apd90(control(variant)) for variant in files.VARIANTS}
@@ -164,6 +165,7 @@ def test_block_of_repolarising_current_prolongs_and_of_calcium_current_shortens(
     assert less_I_CaL + 10 < apd90(control()) < less_I_Kr - 10
 
 
+@pytest.mark.slow
 def test_a_cell_of_a_population_is_that_cell_alone():
     together = first_beat(Cell(g_Kr=[0.1, 0.153, 0.2]))
     for k, alone in ((0, first_beat(Cell(g_Kr=0.1))), (1, control())):

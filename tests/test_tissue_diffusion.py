@@ -53,6 +53,7 @@ def a_run(tissue, V, t1, dt, diffusion: Any = "explicit", solver=None):
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("solve", ["explicit", "implicit", "conjugate gradients"])
+@pytest.mark.slow
 def test_a_cosine_mode_decays_exactly_at_order_two_in_dt(axes, solve):
     shape, spacing, D = SHAPES[axes], SPACING[axes], DIFFUSIVITY[axes]
     given: Any = D if solve != "conjugate gradients" else [np.full(shape, d) for d in D]
@@ -69,6 +70,7 @@ def test_a_cosine_mode_decays_exactly_at_order_two_in_dt(axes, solve):
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.slow
 def test_a_cosine_mode_decays_at_order_two_in_dx(axes):
     """The operator's own rate on the mode, and that it is a mode at all, so no step size mixes in."""
     errors, refined = [], [1, 2, 4]
@@ -132,6 +134,7 @@ def matrix_and_limit(tissue):
     st.booleans(),
     st.booleans(),
 )
+@pytest.mark.slow
 def test_any_tissue_keeps_its_total_and_is_symmetric_and_dissipates(shape, seed, turn, holes, blocks):
     tissue = random_tissue(shape, seed, turn and len(shape) > 1, holes, blocks)
     L, limit = (np.asarray(x) for x in matrix_and_limit(tissue))
@@ -148,6 +151,7 @@ def test_any_tissue_keeps_its_total_and_is_symmetric_and_dissipates(shape, seed,
 
 
 @pytest.mark.parametrize("method", ["explicit", "implicit"])
+@pytest.mark.slow
 def test_a_run_keeps_the_total(method):
     tissue = random_tissue((8, 9), 3, turn=True, holes=True, blocks=True)
     V = jnp.asarray(np.random.default_rng(1).normal(size=(8, 9)) - 80)
@@ -185,6 +189,7 @@ def rotated_error(n, along, across, angle, W, D, t1=2.0):
 
 
 @pytest.mark.parametrize("angle", [1.2, -0.5])
+@pytest.mark.slow
 def test_a_full_tensor_is_of_order_two_where_flux_runs_along_the_border(angle):
     along, across = 0.05, 0.01
     D = turned(along, across, jnp.asarray(angle))
@@ -194,6 +199,7 @@ def test_a_full_tensor_is_of_order_two_where_flux_runs_along_the_border(angle):
     assert slope(sizes, errors) == pytest.approx(-2, abs=0.1)
 
 
+@pytest.mark.slow
 def test_fibres_that_turn_keep_order_two():
     def W(x, y):
         return jnp.sin(jnp.pi * x) ** 2 * jnp.sin(jnp.pi * y) ** 2
@@ -206,6 +212,7 @@ def test_fibres_that_turn_keep_order_two():
     assert slope(sizes, errors) == pytest.approx(-2, abs=0.1)
 
 
+@pytest.mark.slow
 def test_fibres_along_an_axis_are_its_diffusivity():
     V = jnp.asarray(np.random.default_rng(0).normal(size=(6, 7)))
     across_x = jc.tissue.Tissue(Passive(), (6, 7), (0.1, 0.2), (0.2, 0.03), fibres=np.pi / 2).diffusion()
@@ -220,6 +227,7 @@ def test_fibres_along_an_axis_are_its_diffusivity():
     np.testing.assert_allclose(slab(U), block(U), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_rotated_frame_sees_the_same_diffusion():
     """A bell far from the border spreads to the same second moments, turned, whatever the angle; and they are exact."""
     n, dx, along, across, t1 = 81, 0.05, 0.02, 0.004, 3.0
@@ -249,6 +257,7 @@ def sheet_energy(D, shape, uniform):
 
 
 @pytest.mark.parametrize("solve", ["tridiagonal", "cosines", "conjugate gradients"])
+@pytest.mark.slow
 def test_implicit_solves_have_their_derivatives_in_both_modes(solve):
     if solve == "tridiagonal":
         where = jnp.linspace(0.05, 0.2, 12)
@@ -262,6 +271,7 @@ def test_implicit_solves_have_their_derivatives_in_both_modes(solve):
     assert float(reverse) == pytest.approx(float(differences), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_backward_pass_of_a_cable_is_of_order_n():
     """Neither the solve nor its gradient ever holds an n x n array, nor grows faster than its cable."""
 
@@ -273,6 +283,7 @@ def test_the_backward_pass_of_a_cable_is_of_order_n():
     assert size(8000) < 2.5 * size(4000) < 4000 * 4000 * 8 / 4
 
 
+@pytest.mark.slow
 def test_diffusion_is_second_order_with_a_source_and_a_stiff_implicit_step():
     """At steps far beyond the explicit limit a cable driven by a smooth source is of order two."""
     n, dx, D, t1 = 100, 0.02, 0.1, 2.0

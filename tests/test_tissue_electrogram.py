@@ -84,6 +84,7 @@ def test_a_point_source_of_current():
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.slow
 def test_uniform_tissue_is_silent(axes):
     shape = (9, 8, 7)[:axes]
     mask = np.ones(shape, bool)
@@ -197,6 +198,7 @@ def test_disc_is_the_mean_over_its_face_under_its_own_density():
     np.testing.assert_allclose(nearness(tissue, point, radius=a), mean, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_wave_that_comes_nearer_is_positive_and_one_that_leaves_negative():
     run = plane_wave(CELL, (120,), t1=22.0, save_every=0.25)
     phi = np.asarray(electrogram(run, [(6.0, 0.5, 0.0), (-1.0, 0.0, 0.0), (13.0, 0.0, 0.0)]))
@@ -235,6 +237,7 @@ def test_it_scales_with_conductivities():
     assert one[0] > 0
 
 
+@pytest.mark.slow
 def test_slopes_and_jit():
     tissue = Tissue(CELL, (6, 8), 0.1, D)
     V = np.random.default_rng(4).normal(size=(2, 6, 8))

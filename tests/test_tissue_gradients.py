@@ -66,6 +66,7 @@ def reverse(function, p):
     return np.array([sum(np.tensordot(jacobian[k], d[k], d[k].ndim) for k in p) for d in directions(p)])
 
 
+@pytest.mark.slow
 def test_derivatives_of_a_wave_of_ten_tusscher_are_those_of_differences():
     """With respect to D and g_Na, each a number and a map."""
     of, p = two_numbers(IONIC, "g_Na", PULSE, 0.02, 10.0)
@@ -74,6 +75,7 @@ def test_derivatives_of_a_wave_of_ten_tusscher_are_those_of_differences():
     np.testing.assert_allclose(slopes, differences(of, p, 1e-6), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_both_modes_agree_to_rounding():
     of, p = two_numbers(MEDIUM, "k", KICK, 0.02, 8.0, diffusion="implicit")
     slopes = forward(of, p)
@@ -90,6 +92,7 @@ def test_both_modes_and_differences_agree_in_ten_tusscher(splitting, diffusion):
     np.testing.assert_allclose(slopes, differences(of, p, 1e-6), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_cells_without_a_wave_do_not_spoil_the_derivative_of_others():
     """The last cells are cut off, and stay at rest where u decays to 1e-200 and less: their time is NaN."""
     cut = np.ones(N - 1)
@@ -110,6 +113,7 @@ def test_cells_without_a_wave_do_not_spoil_the_derivative_of_others():
         assert (np.asarray(slope)[8:17] < 0).all()  # more conductivity, or excitability, on the way: earlier
 
 
+@pytest.mark.slow
 def test_per_axis_diffusivity_of_a_sheet_has_the_derivative_of_its_differences():
     def arrival(D):
         sheet = Tissue(MEDIUM, (6, 20), 0.1, D)
@@ -127,6 +131,7 @@ def arrival_of_long_run(D, save_every, t1=30.0, n=12):
     return run.activation_time[-1] + jnp.sum(run.final_state.v)
 
 
+@pytest.mark.slow
 def test_blocks_of_blocks_change_no_bit_of_a_gradient():
     """Samples every 0.16 ms cut 1500 steps into 188 blocks, more than are kept; those of 1 ms into 30."""
     D = jnp.full(12, 0.154)

@@ -20,6 +20,7 @@ def speed(cell, D, dx, dt, pulse, y0=None, mm=24.0, t1=80.0, **how):
     return float(1 / np.polyfit(x[chosen], T[chosen], 1)[0])
 
 
+@pytest.mark.slow
 def test_a_wave_has_the_wanted_speed_on_a_cable_of_another_length_and_stimulus():
     found = conductivity_for(MEDIUM, cv=0.6, dx=0.1)
     assert found.runs < 10
@@ -29,6 +30,7 @@ def test_a_wave_has_the_wanted_speed_on_a_cable_of_another_length_and_stimulus()
     assert found.conductivity == pytest.approx(float(jc.tissue.conductivity_of(found.diffusivity)), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_speed_of_a_cubic_wave_is_that_of_its_closed_form():
     """Without recovery, u' = D u_xx + k u (u - a)(1 - u) has a front of speed sqrt(D k / 2) (1 - 2 a)."""
     front = MEDIUM.replace(eps0=0.0, mu1=0.0)
@@ -78,6 +80,7 @@ def measured(shape, D, noise=0.0, seed=0, t1=60.0, cell: jc.AbstractCell = MEDIU
     return regions, stimuli, times
 
 
+@pytest.mark.slow
 def test_the_conductivities_of_two_regions_are_recovered_from_a_start_half_off():
     D = np.array([0.2, 0.1])
     regions, stimuli, times = measured((60,), D)

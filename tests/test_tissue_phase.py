@@ -40,6 +40,7 @@ def spirals(tissue: Tissue, ts: np.ndarray, *centres: Any, pitch: float = 12.0, 
 
 @pytest.mark.parametrize("charge", [1, -1])
 @pytest.mark.parametrize("centre", [(12.07, 13.31), (9.8, 12.0), (6.2, 8.33)])
+@pytest.mark.slow
 def test_one_spiral_has_one_tip_where_it_turns(centre, charge):
     tissue = sheet()
     run = showing(spirals(tissue, TS, (*centre, charge)), tissue, TS)
@@ -154,6 +155,7 @@ def test_phase_grows_evenly_and_is_unknown_before_the_delay():
     np.testing.assert_allclose(turned, turned[0], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_real_action_potential_turns_once_a_beat():
     pacing = jc.protocols.PulseTrain(amplitude=-52.0, duration=1.0, period=600.0, start=40.0)
     tissue = Tissue(CELL, (2,), 1.0, 0.154)
@@ -173,6 +175,7 @@ def test_period_is_that_of_the_activations():
     np.testing.assert_allclose(period(run, since=50.0), [100, 100, 100, 100, np.nan, np.nan])
 
 
+@pytest.mark.slow
 def test_dominant_frequency_is_known_to_a_hundredth_of_a_line():
     tissue = Tissue(CELL, (5,), 0.1, 0.154)
     ts = np.arange(0.0, 2000.0, 4.0)

@@ -176,6 +176,7 @@ def test_conductivities_of_the_benchmark():
     assert float(jc.tissue.conductivity_of(D)) == pytest.approx(float(series), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_mesh_too_coarse_for_its_wave_is_named():
     pulse = jc.protocols.PulseTrain(-52.0, 2.0, 1000.0, 0.0)
     coarse = jc.tissue.Tissue(TT, 20, 0.5, 0.154)
@@ -183,6 +184,7 @@ def test_a_mesh_too_coarse_for_its_wave_is_named():
     assert any("spacing = 0.5 mm along axis 0; allowed" in text for text in run.problems())
 
 
+@pytest.mark.slow
 def test_what_is_never_activated_and_what_is_no_longer_finite_are_named():
     weak = jc.tissue.simulate(TISSUE, [at(0, jc.protocols.PulseTrain(-0.01, 1.0, 1000.0, 0.0))], t1=2.0, dt=0.05)
     assert any("no cell was activated" in text for text in weak.problems())

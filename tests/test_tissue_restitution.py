@@ -24,6 +24,7 @@ def curve():
 
 
 @pytest.mark.parametrize("k", [0, 3])
+@pytest.mark.slow
 def test_s2_from_a_saved_state_is_the_s2_of_one_long_run(curve, k):
     interval = curve.intervals[k]
     pulses = jc.protocols.s1_s2(-0.5, 2.0, s1_period=80.0, s1_count=3, s2_interval=interval)
@@ -59,6 +60,7 @@ def test_the_shortest_interval_is_that_of_an_unbroken_row():
     assert of(np.array([[True, False], [True, True], [True, True], [True, True]])) == 250
 
 
+@pytest.mark.slow
 def test_block_before_tissue_that_recovers_late_is_told_from_capture():
     """Cells of the far half recover slowly: a wave at 30 is captured and stops there; one at 80 passes."""
     late = np.where(np.arange(60) < 30, 0.2, 0.05)
@@ -71,6 +73,7 @@ def test_block_before_tissue_that_recovers_late_is_told_from_capture():
     assert found.shortest == 80.0
 
 
+@pytest.mark.slow
 def test_dynamic_beats_are_those_of_one_long_run_and_half_of_them_in_two_to_one_block():
     found = dynamic_restitution(CABLE, [40.0, 16.0], beats=4, **PULSE)
     pulses = jc.protocols.PulseTrain(amplitude=-0.5, duration=2.0, period=40.0)
@@ -85,6 +88,7 @@ def test_dynamic_beats_are_those_of_one_long_run_and_half_of_them_in_two_to_one_
     assert found.shortest == 40.0
 
 
+@pytest.mark.slow
 def test_behind_no_wave_the_s2_is_faster(curve):
     """S1 given to a cell alone: all cells have had the same time when the S2 comes, and more the further it runs."""
     alone = restitution(CABLE, [30.0], cycle_length=80.0, beats=3, s1="cell", **PULSE)
@@ -92,6 +96,7 @@ def test_behind_no_wave_the_s2_is_faster(curve):
     assert alone.diastolic_interval[0] > curve.diastolic_interval[0]
 
 
+@pytest.mark.slow
 def test_prepaced_cells_are_copied_in():
     """As by hand: one cell paced by `jc.simulate`, its state given to the tissue."""
     train = jc.protocols.PulseTrain(amplitude=-0.25, duration=2.0, period=40.0)
@@ -103,6 +108,7 @@ def test_prepaced_cells_are_copied_in():
         np.testing.assert_allclose(a, b, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_that_begins_on_a_plateau_sees_its_next_beat():
     pulses = jc.protocols.PulseTrain(amplitude=-0.5, duration=2.0, period=50.0)
     start = simulate(CABLE, [Stimulus(pulses)], t1=8.0, dt=0.1)

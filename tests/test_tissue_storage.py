@@ -87,6 +87,7 @@ def test_a_run_is_what_was_saved(run, tmp_path):
     np.testing.assert_array_equal(T.velocity_map(run), T.velocity_map(found))
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_precision_and_what_varies_over_the_grid(tmp_path):
     cell: Any = jc.models.TenTusscher2004(variant="epi").replace(g_Kr=np.linspace(0.05, 0.2, 4))
     cable = T.Tissue(jc.astype(cell, np.float32), 4, 0.1, [0.1, 0.2, 0.1, 0.1], coupling=[np.array([0.5, 0.0, 1.0])])
@@ -290,6 +291,7 @@ def test_a_damaged_end_is_not_gone_on_from(copy):
     assert not (copy / "part-00006.h5").exists()
 
 
+@pytest.mark.slow
 def test_where_the_time_goes_is_said(tmp_path, capsys):
     how: dict[str, Any] = HOW | {"t1": 2.0, "part": 1.0}
     T.record(tmp_path, SHEET, STIMULI, progress=True, **how)
@@ -298,6 +300,7 @@ def test_where_the_time_goes_is_said(tmp_path, capsys):
     assert numbers and int(numbers[1]) == 40 and all(float(x) > 0 for x in numbers.groups())
 
 
+@pytest.mark.slow
 def test_cost_adds_up_and_grows_with_the_tissue():
     """Cells of a larger tissue cost more, and what is not diffusion is cells."""
     small, large = (T.cost(T.Tissue(CELL, (n, n), 0.3, 0.1), dt=0.02, steps=20) for n in (20, 200))

@@ -136,6 +136,7 @@ def test_only_runs_have_velocities():
         velocity_map(3.0)  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.slow
 def test_velocity_of_a_cable_does_not_depend_on_what_is_saved():
     """Halving the output interval, or saving next to nothing, changes CV by less than 0.1 %."""
     found = [

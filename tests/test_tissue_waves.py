@@ -40,6 +40,7 @@ def test_a_cable_conducts_and_recovers(cable):
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.slow
 def test_waves_along_every_axis_are_those_of_the_cable(axis, cable):
     """A slab of identical rows equals the cable, along x, y and z: to rounding."""
     shape = tuple(48 if k == axis else 2 for k in range(3))
@@ -51,6 +52,7 @@ def test_waves_along_every_axis_are_those_of_the_cable(axis, cable):
     np.testing.assert_allclose(V, cable.V, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_sheet_has_its_symmetries():
     """Reflection, and exchange of axes with all that belongs to them; each to rounding."""
     rng = np.random.default_rng(0)
@@ -88,12 +90,14 @@ def test_a_wave_may_begin_anywhere():
     np.testing.assert_allclose(one.V[:, 30:50], other.V[:, 35:55], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_fibres_turned_by_a_right_angle_turn_the_wave():
     sheets = [jc.tissue.Tissue(CELL, (24, 24), 0.4, (1.0, 0.25), fibres=f) for f in (0.0, np.pi / 2)]
     one, other = (wave(t, np.s_[:4, :4], t1=8.0) for t in sheets)
     np.testing.assert_allclose(one.V, jnp.swapaxes(other.V, 1, 2), atol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_diagonal_of_an_isotropic_sheet_is_as_fast():
     """A plane wave from an antidiagonal, corner to corner, watched in the middle before the borders bend it."""
     n, dx = 100, 0.2
@@ -133,6 +137,7 @@ def test_activation_is_found_between_steps():
 @pytest.mark.parametrize(
     ("shape", "fibres"), [((50,), None), ((60,), None), ((6, 50), 0.4), ((4, 6, 5), -0.5)], ids=str
 )
+@pytest.mark.slow
 def test_one_and_two_devices_agree(shape, fibres):
     """Also where the grid is as long as a block of steps; with fibres, a mask, a parameter and all that is saved."""
     rng = np.random.default_rng(1)
@@ -224,6 +229,7 @@ def test_implicit_steps_give_the_wave_of_explicit_ones(cable):
     )
 
 
+@pytest.mark.slow
 def test_float32_is_close_to_float64():
     cell = jc.models.TenTusscher2004()
     pulse = jc.protocols.PulseTrain(-52.0, 1.0, 1000.0, 0.0)
@@ -238,6 +244,7 @@ def test_float32_is_close_to_float64():
 
 
 @pytest.mark.parametrize(("dx", "myokit"), [(0.2, 0.7304), (0.1, 0.7654)])
+@pytest.mark.slow
 def test_the_speed_of_ten_tusscher_and_panfilov_is_that_of_myokits_cable(dx, myokit):
     """Of `Simulation1d` on the same mesh at steps of 0.001 ms, 0.154 mm^2/ms; ours are ten times longer."""
     n = round(20 / dx)
@@ -247,6 +254,7 @@ def test_the_speed_of_ten_tusscher_and_panfilov_is_that_of_myokits_cable(dx, myo
     assert speed(run.activation_time, dx, int(0.4 * n), int(0.8 * n)) == pytest.approx(myokit, rel=0.005)
 
 
+@pytest.mark.slow
 def test_gradients_of_an_activation_time_agree():
     """Forward, reverse and differences, to the diffusivity of every cell and to a conductance.
 

@@ -64,8 +64,7 @@ def simulate(
         stimuli: a list of `Stimulus`; where they overlap they add.
         t1, t0: end and start, ms.
         dt: longest step, ms; default 0.01, or the longest stable explicit step where that is shorter, and 0.02 for
-            implicit diffusion. Every edge of a
-            stimulus and every sample is stepped to.
+            implicit diffusion. Every edge of a stimulus and every sample is stepped to.
         save_every, save_at: when to save samples, ms: an interval (default 1 ms), or times.
         outputs: names of the states and currents to save; default the potential.
         solver: of the cells: `RushLarsen2` (default), `RushLarsen`, or an explicit solver of Diffrax.
@@ -98,7 +97,7 @@ def simulate(
 class Prepared(NamedTuple):
     """A run whose arguments are good, for any span of time."""
 
-    loop: "Loop"
+    loop: Loop
     y0: Any
     stimuli: tuple[Stimulus, ...]
     dt: float
@@ -117,7 +116,7 @@ class Prepared(NamedTuple):
         """Lays out `length` ms from t0, with samples at `saved` (ms since t0; `ts` absolute); see `make_plan`."""
         return make_plan(self.stimuli, t0, length, self.dt, saved, ts, dtype_of(self.loop.cell), goes_on)
 
-    def loop_of(self, plan: Plan) -> "Loop":
+    def loop_of(self, plan: Plan) -> Loop:
         """What runs that plan."""
         return dataclasses.replace(self.loop, slots=plan.slots)
 
@@ -155,7 +154,7 @@ def prepared(
     return Prepared(loop, y0, stimuli, dt, threshold, how)
 
 
-def _run(loop: "Loop", y0, plan: Plan, progress, title: str):
+def _run(loop: Loop, y0, plan: Plan, progress, title: str):
     """The first sample (or None), those of the wanted slots of all blocks, and the loop's state at the end."""
     carry = begin(loop, y0, jax.tree.map(lambda x: x[0, 0], plan.steps))
     first = first_sample(loop, y0) if plan.save_start else None
