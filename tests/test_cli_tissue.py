@@ -188,3 +188,8 @@ def test_a_place_that_cannot_be_written_is_found_out_before(tmp_path, capsys):
 def test_one_of_diffusivity_and_conductivity(capsys):
     assert main(["tissue", "cable", *AP, "--diffusivity", "0.1", "--conductivity", "0.1"]) == 2
     assert "not allowed with" in capsys.readouterr().err
+
+
+def test_an_ablation_needs_its_time(capsys):
+    assert main(["tissue", "spiral", *AP, "--ablation", "cross"]) == 2
+    assert "--ablation = 'cross'; allowed: with --ablate-at" in capsys.readouterr().err

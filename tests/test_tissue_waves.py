@@ -288,3 +288,16 @@ def test_a_long_run_without_a_stimulus_is_its_parts_one_after_the_other():
     assert np.isfinite(whole.activation_time[3:]).all()
     for a, b in zip(whole.final_state, rest.final_state, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)  # a run begins with a step of lower order
+
+
+def test_a_brief_action_potential_makes_a_short_wave():
+    """20 mm, in place of the 200 mm of the published cell."""
+    cell = jc.tissue.brief(jc.models.TenTusscherPanfilov2006())
+    cable = jc.tissue.Tissue(cell, (80,), 0.25, 0.154)
+    stimulus = jc.tissue.Stimulus(jc.protocols.Pulses(-52.0, 2.0, [0.0]), np.s_[:6])
+    run = jc.tissue.simulate(cable, [stimulus], t1=90.0, dt=0.05, save_every=90.0)
+    velocity = jc.tissue.conduction_velocity(run, (20,), (60,))
+    assert run.problems() == []
+    assert velocity == pytest.approx(0.51, abs=0.01) and run.apd[40] == pytest.approx(38, abs=2)
+    kept = jc.tissue.brief(jc.models.TenTusscherPanfilov2006(g_Na=10.0), keep=("g_Na",))
+    assert (kept.g_Na, kept.g_CaL, kept.g_Kr) == (10.0, 0.0, 20 * 0.153)

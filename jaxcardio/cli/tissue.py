@@ -354,6 +354,8 @@ def _spiral(given: argparse.Namespace) -> int:
     check("--s2", given.s2, "ms", f"> 0, below --t1 = {t1:g} ms", lambda x: (x > 0) & (x < t1))
     ablate = given.ablate_at
     check("--ablate-at", ablate, "ms", f"> 0, below --t1 = {t1:g} ms", lambda x: (x > 0) & (x < t1))
+    if ablate is None and given.ablation is not None:
+        raise refusal("--ablation", given.ablation, "", "with --ablate-at")
     if ablate is not None:
         checked_output(ablated_out, (), "the run after ablation")
     pulse = _pulse(given, setup.cell)
