@@ -16,9 +16,9 @@ BRIEF: Mapping[str, float] = MappingProxyType({"g_Na": 0.5, "g_CaL": 0.0, "g_K1"
 def brief(cell: TenTusscherPanfilov2006, keep: Collection[str] = ()) -> TenTusscherPanfilov2006:
     """The cell with half of its sodium conductance, no L-type calcium current, three times I_K1 and twenty times I_Kr.
 
-    Its action potential lasts 37 to 39 ms in place of 300 ms, and its waves run at 0.51 mm/ms where D is 0.154 mm^2/ms (on a
-    grid of 0.25 mm). So they are 20 mm long in place of 200 mm, and a spiral turns in 30 x 30 mm. It is there to show
-    re-entry in little time, and no model of any tissue.
+    Its action potential lasts 37 to 39 ms in place of 300 ms, and its waves run at 0.51 mm/ms where D is 0.154 mm^2/ms
+    (on a grid of 0.25 mm). So they are 20 mm long in place of 200 mm, and a spiral turns in 30 x 30 mm. It is there to
+    show re-entry in little time, and no model of any tissue.
 
     Args:
         cell: whose conductances are multiplied (`BRIEF`).
