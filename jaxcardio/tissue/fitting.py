@@ -203,6 +203,8 @@ def _check(tissue: Tissue, measured: np.ndarray, regions: np.ndarray) -> None:
     seen = np.isfinite(measured)
     if not seen.any():
         raise refusal("activation_time", "NaN everywhere", "ms", "measured in at least one cell of each region")
+    if regions.dtype.kind not in "iu":
+        raise refusal("regions", f"an array of {regions.dtype}", "", "whole numbers 0, 1, ..., each of them there")
     known = np.unique(regions)
     if not np.array_equal(known, np.arange(len(known))):
         raise refusal("regions", known, "", "whole numbers 0, 1, ..., each of them there")

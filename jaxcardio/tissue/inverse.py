@@ -11,9 +11,10 @@ import numpy as np
 
 from ..annotations import typed
 from ..arguments import check_known, refusal
-from ..cell import AbstractCell, check_cell
+from ..cell import AbstractCell, check_cell, dtype_of
 from ..protocols import AbstractProtocol, PulseTrain
 from ..simulation.compiled import BRIEF, compiled
+from ..simulation.request import checked_initial_state
 from ..simulation.simulate import simulate as simulate_cell
 from ..solvers import RushLarsen2
 from .conductivity import C_M, CHI, POSITIVE, conductivity_of
@@ -126,6 +127,10 @@ def conductivity_for(
     if y0 is None:
         alone = simulate_cell(cell, None, t1=ALONE, dt=0.02, solver=RushLarsen2(), save_every=ALONE)
         y0 = alone.final_state
+    else:
+        y0 = checked_initial_state(cell, cell.initial_state(), None, y0, dtype_of(cell))
+        if any(jnp.ndim(x) for x in y0):
+            raise refusal("y0", f"shape {jnp.shape(y0[0])}", "", "the state of one cell")
     level = checked_threshold(threshold, cell)
     if stimulus is None:
         V = float(getattr(y0, cell.potential))
