@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -135,6 +136,8 @@ WRONG_RUNS: list[tuple[dict[str, Any], str]] = [
                 for r in (
                     np.s_[7:9],
                     np.s_[:9],
+                    np.s_[..., 3:9],
+                    np.s_[:9, ...],
                     np.s_[0, 0, 0],
                     np.ones((5, 4), bool),
                     np.ones((4, 5)),
@@ -207,6 +210,24 @@ def test_what_is_never_activated_and_what_is_no_longer_finite_are_named():
     bad = np.where(np.arange(20).reshape(4, 5) == 19, np.nan, 0.1)
     run = jc.tissue.simulate(TISSUE.replace(cell=CELL.replace(a=bad)), [at(())], t1=2.0, dt=0.05)
     assert any("(0, 0) the first" in text and "finite" in text for text in run.problems())
+
+
+def test_regions_that_differ_anywhere_are_not_the_same():
+    """The text of a long array leaves out its middle: a program compiled for one region would be taken for another."""
+    masks = np.zeros((2, 3000), bool)
+    masks[0, 1000] = masks[1, 2000] = True
+    for make in (np.asarray, jnp.asarray, lambda mask: (mask,), lambda mask: np.where(mask), list):
+        here, there = (at(make(mask)) for mask in masks)
+        assert here.region != there.region and here.region == at(make(masks[0])).region
+        value = eqx.filter_jit(lambda stimulus: jnp.asarray(stimulus.cells((3000,))))
+        assert int(value(here).argmax()) == 1000 and int(value(there).argmax()) == 2000
+
+
+def test_a_region_is_any_index_of_numpy():
+    for index in (np.int64(3), np.s_[..., 3], np.s_[1:, ...], np.s_[..., -2:], (np.array([0, 2]), np.array([1, 1]))):
+        wanted = np.zeros((4, 5), bool)
+        wanted[index] = True
+        np.testing.assert_array_equal(at(index).cells((4, 5)), wanted)
 
 
 def test_a_list_of_rows_is_a_map():
