@@ -279,6 +279,27 @@ def test_a_stimulus_cannot_be_traced_nor_a_traced_run_asked_for_its_problems():
         jax.jit(lambda D: jc.tissue.simulate(CABLE.replace(diffusivity=D), **SHORT).problems())(1.0)
 
 
+PACED: dict[str, Any] = dict(cycle_length=50.0, amplitude=-2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("cell", lambda x: jc.tissue.conductivity_for(CELL.replace(a=x), 1.0, 0.3)),
+        (
+            "tissue",
+            lambda x: jc.tissue.fit_conductivity(CABLE.replace(diffusivity=x), [at(0)], np.ones(12), np.zeros(12, int)),
+        ),
+        ("activation_time", lambda x: jc.tissue.fit_conductivity(CABLE, [at(0)], x * np.ones(12), np.zeros(12, int))),
+        ("tissue", lambda x: jc.tissue.restitution(CABLE.replace(diffusivity=x), [30.0], **PACED)),
+        ("tissue", lambda x: jc.tissue.dynamic_restitution(CABLE.replace(diffusivity=x), [30.0], amplitude=-2.0)),
+    ],
+)
+def test_what_decides_by_numbers_cannot_be_traced(name, function):
+    with pytest.raises(ValueError, match=f"^{name} is traced; allowed: concrete"):
+        jax.jit(function)(0.1)
+
+
 def test_problems_of_the_grid_are_those_of_waves():
     """A stimulus activates its cells almost at once, however different they are: that is no wave."""
     unlike = CABLE.replace(cell=CELL.replace(a=np.linspace(0.1, 0.12, 12)))

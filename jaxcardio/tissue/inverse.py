@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import typed
-from ..arguments import check_known, refusal
+from ..arguments import check_concrete, check_known, refusal
 from ..cell import AbstractCell, check_cell, dtype_of
 from ..protocols import AbstractProtocol, PulseTrain
 from ..simulation.compiled import BRIEF, compiled
@@ -117,6 +117,7 @@ def conductivity_for(
             at most 4000 cells; or its speed changes by more than 2 % along the measured stretch.
     """
     check_cell(cell)
+    check_concrete(cell=cell, y0=y0)
     if cell.population_size() is not None:
         raise refusal("cell", f"a population of {cell.population_size()}", "cells", "one cell")
     for name, value, unit in (("cv", cv, "mm/ms"), ("dx", dx, "mm"), ("chi", chi, "1/mm"), ("C_m", C_m, "uF/cm^2")):
