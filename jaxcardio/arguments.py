@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -16,6 +17,13 @@ LONGEST = 200
 def is_traced(*xs) -> bool:
     """Whether any of these is a tracer: a value that jit, vmap or grad will only know later."""
     return any(isinstance(x, Tracer) for x in xs)
+
+
+def check_concrete(**arguments: Any) -> None:
+    """A ValueError that names the first argument with anything traced in it: what is asked for needs numbers."""
+    for name, value in arguments.items():
+        if is_traced(*jax.tree.leaves(value)):
+            raise ValueError(f"{name} is traced; allowed: concrete values, outside jit, vmap and grad")
 
 
 def check(name: str, value: Any, unit: str, allowed: str, is_allowed: Callable[[np.ndarray], Any]) -> None:

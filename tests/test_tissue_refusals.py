@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,6 +56,9 @@ WRONG_TISSUES: list[tuple[dict[str, Any], str]] = [
             [np.ones((4, 5)), np.ones((5, 4))],
             np.full((4, 5), np.nan),
             (1.0, None),
+            [],
+            [[1.0] * 5, [1.0]],  # a row is no diffusivity of an axis
+            [[1.0] * 5] * 2,
         ],
         r"diffusivity = .* mm\^2/ms; allowed: ",
     ),
@@ -71,7 +75,11 @@ WRONG_TISSUES: list[tuple[dict[str, Any], str]] = [
         others=TURNED,
     ),
     (dict(shape=20, diffusivity=1.0, fibres=0.1), r"fibres = 0.1 radians; allowed: None on a cable"),
-    *each("mask", [np.ones((5, 4), bool), np.ones((4, 5)), np.zeros((4, 5), bool), True], r"mask = .*allowed: "),
+    *each(
+        "mask",
+        [np.ones((5, 4), bool), np.ones((4, 5)), np.zeros((4, 5), bool), True, [[True] * 5, [True]]],
+        r"mask = .*allowed: ",
+    ),
     *each(
         "coupling",
         [1.0, [None], [np.ones((4, 5)), None], [-EDGES[0], None], [EDGES[0] * np.nan, None], EDGES[::-1], ["x", None]],
@@ -103,6 +111,15 @@ WRONG_RUNS: list[tuple[dict[str, Any], str]] = [
     (dict(solver="RushLarsen2"), r"solver = .*allowed"),
     (dict(splitting="lie"), r"splitting = 'lie'; allowed: .*strang.*godunov"),
     (dict(diffusion="fast"), r"diffusion = 'fast'; allowed: .*explicit.*implicit"),
+    (dict(dt=None, tissue=TISSUE.replace(spacing=1e-4)), r"dt = None: .*; allowed: at least 1e-05 ms .*spacing in mm"),
+    (dict(dt=None, tissue=TISSUE.replace(spacing=1e-300)), r"dt = None: .*; allowed: at least 1e-05 ms"),
+    (dict(tissue=TISSUE.replace(shape=(10**5, 10**5))), r"shape = \(100000, 100000\), .*allowed on this machine"),
+    (dict(tissue=TISSUE.replace(shape=(10**20, 2))), r"shape = .*allowed on this machine"),
+    (dict(beats=10**12), r"beats = 1000000000000: .*allowed on this machine"),
+    (
+        dict(tissue=TISSUE.replace(mask=np.arange(20).reshape(4, 5) > 4), stimuli=[at(np.s_[0])]),
+        r"stimuli\[0\].region = 0; allowed: at least one cell where the mask is True",
+    ),
     *each("beats", [0, 1.5], r"beats = .*allowed: a whole number"),
     *each("threshold", [np.nan, "0", [0.5]], r"threshold = .*allowed: (finite|one number)"),
     (dict(y0=TT.initial_state()), r"y0: expected AlievPanfilovState with fields .*got TenTusscher"),
@@ -119,6 +136,8 @@ WRONG_RUNS: list[tuple[dict[str, Any], str]] = [
                 for r in (
                     np.s_[7:9],
                     np.s_[:9],
+                    np.s_[..., 3:9],
+                    np.s_[:9, ...],
                     np.s_[0, 0, 0],
                     np.ones((5, 4), bool),
                     np.ones((4, 5)),
@@ -191,6 +210,129 @@ def test_what_is_never_activated_and_what_is_no_longer_finite_are_named():
     bad = np.where(np.arange(20).reshape(4, 5) == 19, np.nan, 0.1)
     run = jc.tissue.simulate(TISSUE.replace(cell=CELL.replace(a=bad)), [at(())], t1=2.0, dt=0.05)
     assert any("(0, 0) the first" in text and "finite" in text for text in run.problems())
+
+
+def test_regions_that_differ_anywhere_are_not_the_same():
+    """The text of a long array leaves out its middle: a program compiled for one region would be taken for another."""
+    masks = np.zeros((2, 3000), bool)
+    masks[0, 1000] = masks[1, 2000] = True
+    for make in (np.asarray, jnp.asarray, lambda mask: (mask,), lambda mask: np.where(mask), list):
+        here, there = (at(make(mask)) for mask in masks)
+        assert here.region != there.region and here.region == at(make(masks[0])).region
+        value = eqx.filter_jit(lambda stimulus: jnp.asarray(stimulus.cells((3000,))))
+        assert int(value(here).argmax()) == 1000 and int(value(there).argmax()) == 2000
+
+
+def test_a_region_is_any_index_of_numpy():
+    for index in (np.int64(3), np.s_[..., 3], np.s_[1:, ...], np.s_[..., -2:], (np.array([0, 2]), np.array([1, 1]))):
+        wanted = np.zeros((4, 5), bool)
+        wanted[index] = True
+        np.testing.assert_array_equal(at(index).cells((4, 5)), wanted)
+
+
+def test_a_list_of_rows_is_a_map():
+    rows = [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]
+    tissue = jc.tissue.Tissue(CELL, (2, 3), 0.5, rows)
+    np.testing.assert_array_equal(tissue.tensor(), jc.tissue.Tissue(CELL, (2, 3), 0.5, np.array(rows)).tensor())
+
+
+CABLE = jc.tissue.Tissue(CELL, 12, 0.6, 1.0)
+SHORT: dict[str, Any] = dict(stimuli=[at(np.s_[:4])], t1=8.0, dt=0.05)
+
+
+@pytest.mark.parametrize("how", ["explicit", "implicit"])
+def test_a_traced_diffusivity_that_would_be_refused_makes_everything_nan(how):
+    """An explicit step that is too long makes activations of its own before it overflows."""
+
+    def run(D):
+        found = jc.tissue.simulate(CABLE.replace(diffusivity=D), **SHORT, diffusion=how)
+        return found.activation_time, found.status, found.V[-1]
+
+    times, status, V = jax.vmap(run)(jnp.array([1.0, 15.0, -1.0]))
+    alone = [np.asarray(x) for x in run(1.0)]
+    good = [True, how == "implicit", False]
+    for k, is_good in enumerate(good):
+        assert np.isfinite(times[k]).all() == np.isfinite(V[k]).all() == (status[k] == jc.Status.OK).all() == is_good
+        if not is_good:
+            assert np.isnan(times[k]).all() and np.isnan(V[k]).all() and (status[k] == jc.Status.NON_FINITE).all()
+    np.testing.assert_allclose(times[0], alone[0], rtol=1e-12)
+    np.testing.assert_allclose(V[0], alone[2], rtol=1e-9)
+
+
+def test_a_mask_can_be_traced():
+    holes = np.stack([np.ones(12, bool), np.arange(12) != 8])
+    times = jax.vmap(lambda mask: jc.tissue.simulate(CABLE.replace(mask=mask), **SHORT).activation_time)(holes)
+    for mask, found in zip(holes, times, strict=True):
+        alone = jc.tissue.simulate(CABLE.replace(mask=mask), **SHORT).activation_time
+        np.testing.assert_allclose(found, alone, rtol=1e-12)
+    assert np.isfinite(times[0]).all() and np.isnan(times[1, 8:]).all()
+
+
+def test_a_stimulus_cannot_be_traced_nor_a_traced_run_asked_for_its_problems():
+    def by_amplitude(a):
+        pulse = jc.protocols.PulseTrain(a, 1.0, 1000.0, 0.0)
+        return jc.tissue.simulate(CABLE, [at(0, pulse)], t1=2.0, dt=0.05).V.sum()
+
+    with pytest.raises(ValueError, match=r"stimuli\[0\] is traced; allowed: concrete"):
+        jax.grad(by_amplitude)(-1.0)
+    with pytest.raises(ValueError, match="the run is traced; allowed"):
+        jax.jit(lambda D: jc.tissue.simulate(CABLE.replace(diffusivity=D), **SHORT).problems())(1.0)
+
+
+PACED: dict[str, Any] = dict(cycle_length=50.0, amplitude=-2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("cell", lambda x: jc.tissue.conductivity_for(CELL.replace(a=x), 1.0, 0.3)),
+        (
+            "tissue",
+            lambda x: jc.tissue.fit_conductivity(CABLE.replace(diffusivity=x), [at(0)], np.ones(12), np.zeros(12, int)),
+        ),
+        ("activation_time", lambda x: jc.tissue.fit_conductivity(CABLE, [at(0)], x * np.ones(12), np.zeros(12, int))),
+        ("tissue", lambda x: jc.tissue.restitution(CABLE.replace(diffusivity=x), [30.0], **PACED)),
+        ("tissue", lambda x: jc.tissue.dynamic_restitution(CABLE.replace(diffusivity=x), [30.0], amplitude=-2.0)),
+    ],
+)
+def test_what_decides_by_numbers_cannot_be_traced(name, function):
+    with pytest.raises(ValueError, match=f"^{name} is traced; allowed: concrete"):
+        jax.jit(function)(0.1)
+
+
+def test_problems_of_the_grid_are_those_of_waves():
+    """A stimulus activates its cells almost at once, however different they are: that is no wave."""
+    unlike = CABLE.replace(cell=CELL.replace(a=np.linspace(0.1, 0.12, 12)))
+    assert jc.tissue.simulate(unlike, [at(())], t1=8.0, dt=0.05).problems() == []
+    in_micrometres = jc.tissue.simulate(CABLE.replace(spacing=100.0), **SHORT)
+    (problem,) = in_micrometres.problems()
+    assert "no cell beyond the stimulated ones was activated until 8 ms" in problem
+
+
+def test_a_run_without_the_potential_says_so_and_is_no_table(tmp_path):
+    run = jc.tissue.simulate(CABLE, **SHORT, outputs=["v"])
+    with pytest.raises(ValueError, match=r"outputs = 'v'; allowed: .*u in simulate"):
+        _ = run.V
+    with pytest.raises(ValueError, match=r"path = .*run.csv; allowed: .*HDF5"):
+        run.save(tmp_path / "run.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("y0", "message"),
+    [
+        (TT.initial_state(), r"y0: expected AlievPanfilovState"),
+        (CABLE.initial_state(), r"y0 = .*the state of one cell"),
+    ],
+)
+def test_a_conductivity_is_sought_from_the_state_of_one_such_cell(y0, message):
+    with pytest.raises(ValueError, match=message):
+        jc.tissue.conductivity_for(CELL, 1.0, 0.3, y0=y0)
+
+
+def test_regions_of_a_fit_are_whole_numbers():
+    with pytest.raises(ValueError, match=r"regions = 'an array of float64'; allowed: whole numbers"):
+        jc.tissue.fit_conductivity(CABLE, [at(0)], np.ones(12), np.zeros(12))
 
 
 def test_times_cannot_be_traced():

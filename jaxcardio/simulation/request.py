@@ -119,7 +119,7 @@ def make_request(
     if n == 0:
         raise ValueError("cell: a population of 0 cells; allowed: at least one")
     names = output_names(cell, type(published)._fields, outputs)
-    y0 = _initial_state(cell, published, n, y0, dtype)
+    y0 = checked_initial_state(cell, published, n, y0, dtype)
     clamped = solver is None and protocol is not None and protocol.kind == "voltage" and not is_traced(grid)
     solver = RushLarsen() if solver is None else solver
     adaptive = _is_adaptive(solver, dt, grid, rtol, atol)
@@ -323,7 +323,8 @@ def output_names(cell, states: tuple[str, ...], outputs) -> tuple[str, ...]:
     return tuple(outputs)
 
 
-def _initial_state(cell, published, n: int | None, y0, dtype):
+def checked_initial_state(cell, published, n: int | None, y0, dtype):
+    """y0 as the state of one cell, or of each of n; `published` where it is None. ValueError: it is no such."""
     if y0 is None:
         return jax.tree.map(lambda x: x if x.dtype == dtype else x.astype(dtype), published)
     fields, given = type(published)._fields, getattr(type(y0), "_fields", None)

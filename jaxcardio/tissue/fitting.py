@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..annotations import typed
-from ..arguments import check, check_known, check_whole, refusal
+from ..arguments import check, check_concrete, check_known, check_whole, refusal
 from ..simulation.compiled import BRIEF, compiled
 from .grid import Tissue, as_stimuli
 from .simulate import DEFAULT_DT, simulate
@@ -86,6 +86,7 @@ def fit_conductivity(
         ValueError: an argument is out of range, or shapes do not fit; a region has no measured cell, or its
             diffusivity changes no measured time; the start leaves cells without activation that were activated.
     """
+    check_concrete(tissue=tissue, activation_time=activation_time, y0=y0)
     stimuli = as_stimuli(stimuli, tissue.shape)
     measured = np.asarray(activation_time, np.float64)
     _check(tissue, measured, np.asarray(regions))
@@ -203,6 +204,8 @@ def _check(tissue: Tissue, measured: np.ndarray, regions: np.ndarray) -> None:
     seen = np.isfinite(measured)
     if not seen.any():
         raise refusal("activation_time", "NaN everywhere", "ms", "measured in at least one cell of each region")
+    if regions.dtype.kind not in "iu":
+        raise refusal("regions", f"an array of {regions.dtype}", "", "whole numbers 0, 1, ..., each of them there")
     known = np.unique(regions)
     if not np.array_equal(known, np.arange(len(known))):
         raise refusal("regions", known, "", "whole numbers 0, 1, ..., each of them there")

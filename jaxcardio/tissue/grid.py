@@ -240,9 +240,8 @@ def _checked_spacing(spacing, axes: int) -> tuple[float, ...]:
 def _checked_diffusivity(diffusivity: Any, shape, fibres: bool, dtype) -> Array:
     axes = len(shape)
     if isinstance(diffusivity, list | tuple):
-        size = shape if any(np.ndim(d) for d in diffusivity) else ()
         try:
-            diffusivity = jnp.stack([jnp.broadcast_to(jnp.asarray(d, dtype), size) for d in diffusivity])
+            diffusivity = _stacked(diffusivity, shape, dtype)
         except (TypeError, ValueError):
             raise refusal("diffusivity", diffusivity, "mm^2/ms", _shapes(shape, fibres)) from None
     check("diffusivity", diffusivity, "mm^2/ms", *(POSITIVE if fibres else NOT_NEGATIVE))
@@ -252,6 +251,17 @@ def _checked_diffusivity(diffusivity: Any, shape, fibres: bool, dtype) -> Array:
     if diffusivity is None or given not in allowed:
         raise refusal("diffusivity", f"shape {given}" if given else diffusivity, "mm^2/ms", _shapes(shape, fibres))
     return jnp.asarray(diffusivity, dtype)
+
+
+def _stacked(diffusivity: Sequence[Any], shape, dtype) -> Array:
+    """A list of one diffusivity an axis, or of a list for each row of the grid, as an array."""
+    given = [jnp.asarray(d, dtype) for d in diffusivity]
+    sizes = {d.shape for d in given}
+    if len(sizes) == 1 and (len(given), *given[0].shape) == shape:
+        return jnp.stack(given)
+    if not given or not sizes <= {(), shape}:  # one row, say, would else be spread over the grid
+        raise ValueError
+    return jnp.stack([jnp.broadcast_to(d, shape if shape in sizes else ()) for d in given])
 
 
 def _shapes(shape, fibres: bool) -> str:
@@ -269,10 +279,14 @@ def _checked_fibres(fibres, shape, dtype) -> Array:
 
 
 def _checked_mask(mask, shape) -> Array:
-    if np.shape(mask) != shape or np.asarray(mask).dtype != bool:
-        what = f"shape {np.shape(mask)} of {np.asarray(mask).dtype}"
-        raise refusal("mask", what, "", f"bool of the grid's shape {shape}, True where there is tissue")
-    if not np.asarray(mask).any():
+    allowed = f"bool of the grid's shape {shape}, True where there is tissue"
+    try:
+        mask = mask if is_traced(mask) else np.asarray(mask)
+    except ValueError:
+        raise refusal("mask", mask, "", allowed) from None
+    if mask.shape != shape or mask.dtype != bool:
+        raise refusal("mask", f"shape {mask.shape} of {mask.dtype}", "", allowed)
+    if not is_traced(mask) and not mask.any():
         raise refusal("mask", "False everywhere", "", "True in at least one cell")
     return jnp.asarray(mask)
 

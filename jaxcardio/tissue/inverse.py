@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import typed
-from ..arguments import check_known, refusal
-from ..cell import AbstractCell, check_cell
+from ..arguments import check_concrete, check_known, refusal
+from ..cell import AbstractCell, check_cell, dtype_of
 from ..protocols import AbstractProtocol, PulseTrain
 from ..simulation.compiled import BRIEF, compiled
+from ..simulation.request import checked_initial_state
 from ..simulation.simulate import simulate as simulate_cell
 from ..solvers import RushLarsen2
 from .conductivity import C_M, CHI, POSITIVE, conductivity_of
@@ -116,6 +117,7 @@ def conductivity_for(
             at most 4000 cells; or its speed changes by more than 2 % along the measured stretch.
     """
     check_cell(cell)
+    check_concrete(cell=cell, y0=y0)
     if cell.population_size() is not None:
         raise refusal("cell", f"a population of {cell.population_size()}", "cells", "one cell")
     for name, value, unit in (("cv", cv, "mm/ms"), ("dx", dx, "mm"), ("chi", chi, "1/mm"), ("C_m", C_m, "uF/cm^2")):
@@ -126,6 +128,10 @@ def conductivity_for(
     if y0 is None:
         alone = simulate_cell(cell, None, t1=ALONE, dt=0.02, solver=RushLarsen2(), save_every=ALONE)
         y0 = alone.final_state
+    else:
+        y0 = checked_initial_state(cell, cell.initial_state(), None, y0, dtype_of(cell))
+        if any(jnp.ndim(x) for x in y0):
+            raise refusal("y0", f"shape {jnp.shape(y0[0])}", "", "the state of one cell")
     level = checked_threshold(threshold, cell)
     if stimulus is None:
         V = float(getattr(y0, cell.potential))

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Bool, Float
 
 from ..annotations import typed
-from ..arguments import check_known, check_whole, refusal
+from ..arguments import check_concrete, check_known, check_whole, refusal
 from ..biomarkers.measurement import at_previous
 from ..protocols import Pulses
 from .grid import Tissue
@@ -97,6 +97,7 @@ def restitution(
     Raises:
         ValueError: an argument is out of range.
     """
+    check_concrete(tissue=tissue, y0=y0)
     given = _checked_intervals("intervals", intervals, duration)
     check_whole("beats", beats, "S1 stimuli")
     pacing = _Pacing(tissue, cycle_length, amplitude, cell_amplitude, duration, region, options)
@@ -146,6 +147,7 @@ def dynamic_restitution(
     Raises:
         ValueError: an argument is out of range.
     """
+    check_concrete(tissue=tissue, y0=y0)
     given = _checked_intervals("cycle_lengths", cycle_lengths, duration)
     if not (np.diff(given) < 0).all():
         raise refusal("cycle_lengths", given.tolist(), "ms", "descending")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..arguments import is_traced
+from ..arguments import is_traced, refusal
 from ..cell import AbstractCell
 from ..simulation.trace import MESSAGES, Status
 from .events import When
@@ -56,7 +56,10 @@ class Run(eqx.Module):
     @property
     def V(self) -> Float[Numbers, " time *grid"]:
         """Membrane potential, mV (without unit for Aliev-Panfilov), whatever the model calls it."""
-        return self.ys[self.tissue.cell.potential]
+        name = self.tissue.cell.potential
+        if name not in self.ys:
+            raise refusal("outputs", ", ".join(self.ys), "", f"for this, with {name} in simulate(..., outputs=)")
+        return self.ys[name]
 
     @property
     def activation_time(self) -> Float[Numbers, "*grid"]:
@@ -74,16 +77,28 @@ class Run(eqx.Module):
         return self.repolarisation_time - self.activation_time
 
     def problems(self) -> list[str]:
-        """What is wrong with the run, in words; empty if nothing is known to be."""
+        """What is wrong with the run, in words; empty if nothing is known to be. ValueError: the run is traced."""
+        if is_traced(*jax.tree.leaves(self)):
+            raise ValueError("the run is traced; allowed: ask what a jitted function returned")
         found = []
         status = np.asarray(self.status)
         for code in np.unique(status[status != Status.OK]):
             where = tuple(int(k) for k in np.argwhere(status == code)[0])
             found.append(f"{int((status == code).sum())} cells, {where} the first: {MESSAGES[Status(int(code))]}")
-        if self.stimuli and not found and not np.asarray(self.activations).any():
+        if found:
+            return found  # the times of what has failed say nothing of the grid
+        beyond, active = ~self._stimulated(), np.asarray(self.activations) > 0
+        if self.tissue.mask is not None:
+            beyond &= np.asarray(self.tissue.mask)
+        if self.stimuli and not active.any():
             found.append(
-                f"no cell was activated (V through {self.threshold:g}): the stimulus is too weak, too short or too "
-                "small, or the spacing too coarse for a wave"
+                f"no cell was activated (V through {self.threshold:g}): the stimulus is too weak, too short, too small "
+                "or not yet given, the threshold none that V rises through, or the spacing too coarse for a wave"
+            )
+        elif self.stimuli and beyond.any() and not active[beyond].any():
+            found.append(
+                f"no cell beyond the stimulated ones was activated until {self.ts[-1]:g} ms: the stimulus is "
+                "too small, nothing conducts from there, or the spacing is too coarse for a wave"
             )
         return found + self._too_coarse()
 
@@ -91,8 +106,10 @@ class Run(eqx.Module):
         """Writes all of the run as HDF5, whole or not at all: samples, events, the final state, the tissue with its
         cell, the stimuli (their regions as truth values of the grid's shape), settings and versions.
 
-        ValueError: the run is traced, or `path` cannot be written.
+        ValueError: the run is traced, or `path` is no place or name for it. OSError: it cannot be written.
         """
+        if str(path).lower().endswith(".csv"):
+            raise refusal("path", path, "", "another ending than .csv: a run is written as HDF5, e.g. run.h5")
         if is_traced(*jax.tree.leaves(self)):
             raise ValueError("the run is traced; allowed: save what a jitted function returned")
         write_run(path, self)
@@ -106,12 +123,19 @@ class Run(eqx.Module):
         """
         return Run(**read_run(path, cell))
 
+    def _stimulated(self) -> np.ndarray:
+        """Which cells a stimulus reaches."""
+        shape = self.tissue.shape
+        return np.logical_or.reduce([np.zeros(shape, bool), *(s.cells(shape) for s in self.stimuli)])
+
     def _too_coarse(self) -> list[str]:
         """Says so if the wave is so steep that the grid cannot show it, and jumps from cell to cell.
 
         Ahead of a wave of speed c, V falls by exp(c dx / D) from one cell to the next.
         """
-        steepness = _steepness(np.asarray(self.activation_time, np.float64), self.tissue)
+        # Stimulated cells are activated almost at once: no wave, however fast it looks.
+        times = np.where(self._stimulated(), np.nan, np.asarray(self.activation_time, np.float64))
+        steepness = _steepness(times, self.tissue)
         found = []
         for axis, (here, dx) in enumerate(zip(steepness, self.tissue.spacing, strict=True)):
             typical = np.nanmedian(here) if np.isfinite(here).any() else 0.0

@@ -15,7 +15,7 @@ from ..annotations import typed
 from ..arguments import check_known, check_whole, is_known_real, is_traced, refusal
 from ..cell import AbstractCell, dtype_of
 from ..progress import progress_bar
-from ..simulation.grid import check_span, check_step
+from ..simulation.grid import SHORTEST_STEP, check_span, check_step
 from ..simulation.memory import check_fits
 from ..simulation.request import output_names, times_to_save
 from ..simulation.stepping import in_chunks
@@ -125,15 +125,19 @@ def prepared(
     tissue: Tissue, stimuli, dt, outputs, solver, splitting, diffusion, y0, threshold, beats, devices
 ) -> Prepared:
     """Checks the arguments of `simulate` that do not depend on when it runs."""
-    stimuli = as_stimuli(stimuli, tissue.shape)
     dtype = dtype_of(tissue.cell)
-    solver = _checked_solver(solver)
-    names = output_names(tissue.cell, type(tissue.cell.initial_state())._fields, outputs or (tissue.cell.potential,))
+    fields = type(tissue.cell.initial_state())._fields
     check_whole("beats", beats, "activations")
+    size = math.prod(tissue.shape)
+    check_fits(f"shape = {tissue.shape}, beats = {beats}", size, "cells", (len(fields) + 2 * beats) * dtype.itemsize)
+    stimuli = as_stimuli(stimuli, tissue.shape)
+    _check_reached(stimuli, tissue)
+    solver = _checked_solver(solver)
+    names = output_names(tissue.cell, fields, outputs or (tissue.cell.potential,))
     threshold = checked_threshold(threshold, tissue.cell)
     couplings = tissue.couplings()
     dt = _checked_dt(dt, Diffusion(couplings), diffusion, stimuli)
-    y0 = _checked_state(y0, tissue, dtype)
+    y0 = _if_stable(_checked_state(y0, tissue, dtype), tissue, Diffusion(couplings), diffusion, dt)
     regions = np.stack([s.cells(tissue.shape) for s in stimuli]) if stimuli else np.zeros((0, *tissue.shape), bool)
     loop = Loop(
         cell=tissue.cell,
@@ -218,8 +222,14 @@ def _checked_dt(dt, diffusion: Diffusion, method: Method, stimuli) -> float:
     if dt is None:
         if method == "explicit" and not known:
             raise ValueError("dt = None; allowed where the diffusivity is traced: a number of ms")
-        shortest = min((s.protocol.shortest() for s in stimuli), default=math.inf)
-        return min(DEFAULT_DT[method], shortest, float(limit) if method == "explicit" else math.inf)
+        stable = float(limit) if method == "explicit" else math.inf
+        if stable < SHORTEST_STEP:
+            raise ValueError(
+                f"dt = None: explicit diffusion is stable up to 1 / (2 sum D_i / dx_i^2) = {stable:.4g} ms only; "
+                f"allowed: at least {SHORTEST_STEP:g} ms (is spacing in mm, diffusivity in mm^2/ms?), or "
+                'diffusion="implicit"'
+            )
+        return min(DEFAULT_DT[method], stable, *(s.protocol.shortest() for s in stimuli))
     check_step(dt, None)
     for stimulus in stimuli:
         check_step(dt, stimulus.protocol)
@@ -229,6 +239,32 @@ def _checked_dt(dt, diffusion: Diffusion, method: Method, stimuli) -> float:
             'or diffusion="implicit"'
         )
     return float(dt)
+
+
+def _if_stable(y0, tissue: Tissue, diffusion: Diffusion, method: Method, dt: float):
+    """y0; NaN where a traced diffusivity turns out to be negative, or too large for dt: that cannot be refused.
+
+    An explicit step that is too long makes waves of its own before it overflows, and their times look like any other.
+    """
+    factors = [x for x in jax.tree.leaves((tissue.diffusivity, tissue.coupling)) if is_traced(x)]
+    good = [jnp.all(x >= 0) for x in factors]
+    limit = diffusion.limit()
+    if method == "explicit" and is_traced(limit):
+        good.append(dt <= limit * (1 + 1e-5))
+    if not good:
+        return y0
+    return jax.tree.map(lambda x: jnp.where(jnp.all(jnp.stack(good)), x, jnp.nan), y0)
+
+
+def _check_reached(stimuli: tuple[Stimulus, ...], tissue: Tissue) -> None:
+    """A ValueError where a stimulus is traced, or all that it reaches is left out by the mask."""
+    for k, stimulus in enumerate(stimuli):
+        if is_traced(*jax.tree.leaves(stimulus)):
+            raise ValueError(f"stimuli[{k}] is traced; allowed: concrete amplitudes and times")
+        if tissue.mask is None or is_traced(tissue.mask):
+            continue
+        if not (stimulus.cells(tissue.shape) & np.asarray(tissue.mask)).any():
+            raise refusal(f"stimuli[{k}].region", stimulus.region, "", "at least one cell where the mask is True")
 
 
 def _checked_state(y0, tissue: Tissue, dtype):

@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
-from ..arguments import refusal
+from ..arguments import is_traced, refusal
 from ..protocols import AbstractProtocol
 
 
@@ -33,6 +33,7 @@ class Stimulus(eqx.Module):
         chosen = np.zeros(shape, bool)
         index = self.region.index
         try:
+            index = int(index) if isinstance(index, np.integer) else index
             is_array = isinstance(index, np.ndarray | list) or hasattr(index, "dtype")
             if is_array and (np.asarray(index).dtype != bool or np.shape(index) != shape):
                 raise IndexError
@@ -52,9 +53,7 @@ class _Region:
         self.index = index.copy() if isinstance(index, np.ndarray) else index
 
     def _key(self):
-        if isinstance(self.index, np.ndarray):
-            return (self.index.shape, self.index.dtype.str, self.index.tobytes())
-        return repr(self.index)
+        return _by_value(self.index)
 
     def __eq__(self, other):
         return isinstance(other, _Region) and self._key() == other._key()
@@ -66,13 +65,25 @@ class _Region:
         return repr(self.index)
 
 
+def _by_value(index: Any) -> Any:
+    """What tells this index from others; the text of an array leaves out most of a long one."""
+    if isinstance(index, tuple):
+        return tuple(map(_by_value, index))
+    if hasattr(index, "dtype") and not is_traced(index):
+        array = np.asarray(index)
+        return (array.shape, array.dtype.str, array.tobytes())
+    return repr(index)
+
+
 def _check_inside(index: Any, shape: tuple[int, ...]) -> None:
     """An IndexError where a slice asks for cells that are not there: NumPy would quietly take fewer."""
     parts = index if isinstance(index, tuple) else (index,)
     if sum(p is not Ellipsis for p in parts) > len(shape):
         raise IndexError
-    if Ellipsis in [p for p in parts if not hasattr(p, "dtype")]:
-        return
+    for k, part in enumerate(parts):
+        if part is Ellipsis:
+            parts = (*parts[:k], *(slice(None),) * (len(shape) - len(parts) + 1), *parts[k + 1 :])
+            break
     for part, n in zip(parts, shape, strict=False):
         if isinstance(part, slice):
             for end in (part.start, part.stop):
