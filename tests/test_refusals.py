@@ -564,7 +564,7 @@ CALLS: list[tuple[Any, Any]] = [
     (
         TI.record,
         {
-            "folder": "nowhere",
+            "folder": "nowhere/data",
             "tissue": CABLE,
             "stimuli": [STIMULUS],
             "t1": 20.0,
@@ -582,7 +582,7 @@ CALLS: list[tuple[Any, Any]] = [
             **PROGRESS,
         },
     ),
-    (TI.open_record, {"folder": "nowhere", "cell": AP}),
+    (TI.open_record, {"folder": "nowhere/data", "cell": AP}),
     (TI.Run.load, {"path": "nowhere/run.h5"}),
     (
         TI.cost,
