@@ -46,7 +46,7 @@ def beating(ts, period=1000.0):
 def test_it_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "jaxcardio", "models"], capture_output=True, text=True, check=True)
     assert "KernikClancy2019" in done.stdout
-    assert len(done.stdout.splitlines()) == 5
+    assert len(done.stdout.splitlines()) == 6
 
 
 def test_models(capsys):

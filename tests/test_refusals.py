@@ -526,6 +526,7 @@ CALLS: list[tuple[Any, Any]] = [
     (TW.has_check, {"path": "nowhere/x.h5", "group": "/"}),
     # --- tissue
     (TI.diffusivity_of, {"conductivity": 0.1, "chi": 140.0, "C_m": 1.0}),
+    (TI.brief, {"cell": jc.models.TenTusscherPanfilov2006(), "keep": ["g_K1"]}),
     (TI.conductivity_of, {"diffusivity": 0.1, "chi": 140.0, "C_m": 1.0}),
     (TI.monodomain_conductivity, {"intracellular": 0.1, "extracellular": 0.1}),
     (
@@ -776,6 +777,7 @@ LEGAL: dict[tuple[str, str], tuple[Any, ...]] = {
     ("Tissue", "shape"): (5,),  # a cable
     ("simulate", "stimuli"): (None,),  # none
     ("record", "stimuli"): (None,),
+    ("brief", "keep"): ([],),
     ("cost", "stimuli"): (None,),
     ("electrograms", "names"): (["no such name"],),  # only drawn
     ("GatingNetwork.__init__", "gates"): (["no such name"],),  # a network by itself knows no cell

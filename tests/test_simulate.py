@@ -245,7 +245,8 @@ P = jc.protocols
     [
         (lambda: CELL.replace(g_Kt=1.0), "no parameter named 'g_Kt'; did you mean .*g_Kr"),
         (lambda: CELL.replace(g_Kr="much"), "parameter g_Kr = 'much'; allowed: a number"),
-        (lambda: CELL.replace(g_Kr=np.ones((2, 2))), r"parameter g_Kr: expected .* got shape \(2, 2\)"),
+        (lambda: CELL.replace(g_Kr=np.ones((2, 2, 2, 2))), r"parameter g_Kr: expected .* got shape \(2, 2, 2, 2\)"),
+        (lambda: jc.simulate(CELL.replace(g_Kr=np.ones((2, 2))), t1=1.0), r"g_Kr: has the shape \(2, 2\).*tissue"),
         (lambda: TenTusscher("atrial"), "variant = 'atrial'; allowed: M, epi, endo"),
         (lambda: jc.models.TenTusscher2004(g_nope=1.0), "no parameter named 'g_nope'"),
         (lambda: jc.hold(CELL, "Ki"), "no state named 'Ki'; did you mean .*K_i"),

@@ -21,7 +21,6 @@ from ..tissue import (
     Stimulus,
     TipPath,
     Tissue,
-    brief,
     conduction_velocity,
     diffusivity_of,
     period,
@@ -30,7 +29,7 @@ from ..tissue import (
     tip_paths,
     velocity_map,
 )
-from ..tissue.brief import BRIEF
+from ..tissue.brief import BRIEF, brief
 from ..tissue.simulate import THRESHOLDS
 from .common import argument, assignments, checked_figure, checked_output, find_model, make_cell, save_figure
 from .text import text_table
@@ -401,7 +400,8 @@ def _spiral_cell(given: argparse.Namespace) -> tuple[AbstractCell, UsualSpiral]:
         return cell, SPIRAL_NO_UNIT
     if given.published or not isinstance(cell, TenTusscherPanfilov2006):
         return cell, SPIRAL_MILLIVOLTS
-    return brief(cell, keep=assignments("--set", given.set)), SPIRAL_BRIEF
+    kept = [name for name in assignments("--set", given.set) if name in BRIEF]
+    return brief(cell, keep=kept), SPIRAL_BRIEF
 
 
 def _scaled(given: argparse.Namespace) -> str:
