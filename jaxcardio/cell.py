@@ -32,8 +32,8 @@ def _as_float_array(x: Any) -> Array:
     return jnp.asarray(x) if is_float else jnp.asarray(x, float)
 
 
-def _parameter_value(name: str, value: Any, axes: int = 1) -> Array:
-    """A number, or one a cell, with up to so many axes; anything else is a ValueError."""
+def _parameter_value(name: str, value: Any) -> Array:
+    """A number, or one a cell (of a tissue in the grid's shape); anything else is a ValueError."""
     try:
         array = _as_float_array(value)
         if any(not is_known_real(x) for x in jax.tree.leaves(value)):  # numpy takes the text "5" for a number, and True
@@ -44,9 +44,10 @@ def _parameter_value(name: str, value: Any, axes: int = 1) -> Array:
         raise ValueError(
             f"parameter {name}: a population of 0 cells; allowed: a number, or shape (n_cells,), n_cells >= 1"
         )
-    if array.ndim > axes:
-        grid = " or that of a tissue's grid" if axes > 1 else ""
-        raise ValueError(f"parameter {name}: expected a number or shape (n_cells,){grid}, got shape {array.shape}")
+    if array.ndim > 3:
+        raise ValueError(
+            f"parameter {name}: expected a number, shape (n_cells,) or that of a tissue's grid, got shape {array.shape}"
+        )
     return array
 
 
@@ -125,7 +126,7 @@ class AbstractCell(eqx.Module):
         for name in values:
             if name not in paths:
                 raise ValueError(unknown_name("parameter", name, paths, type(self).__name__))
-        new = [_parameter_value(name, value, axes=3) for name, value in values.items()]
+        new = [_parameter_value(name, value) for name, value in values.items()]
         chosen = [paths[name] for name in values]
         if not chosen:
             return self

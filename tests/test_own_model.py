@@ -85,7 +85,7 @@ def test_it_is_blocked_populated_and_differentiated(noble):
         assert slope == pytest.approx(float(central), rel=1e-6)
 
 
-@pytest.mark.parametrize("value", ["x", [0.1, "y"], np.ones((2, 2))])
+@pytest.mark.parametrize("value", ["x", [0.1, "y"], np.ones((2, 2, 2, 2))])
 def test_a_parameter_that_is_no_number_is_named_with_its_unit(noble, value):
     with pytest.raises(ValueError, match=r"parameter \(leak conductance, mS/cm\^2\).*shape \(n_cells,\)"):
         noble.Noble1962(g_l=value)

@@ -83,6 +83,10 @@ class Rig(eqx.Module):
     """Inferred by their logit."""
 
     def __check_init__(self):
+        for field in dataclasses.fields(self):
+            if jnp.ndim(getattr(self, field.name)) > 1:
+                shape = f"shape {jnp.shape(getattr(self, field.name))}"
+                raise refusal(field.name, shape, "", "a number, or shape (n_cells,)")
         for name in ("R_s", "C_cell", "C_set", "tau_filter"):
             check(name, getattr(self, name), self.unit(name), "> 0", lambda x: np.isfinite(x) & (x > 0))
         for name in ("E_leak", "V_offset", "I_offset"):
