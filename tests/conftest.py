@@ -1,5 +1,6 @@
 """House rules of the tests: float64, two devices, strict promotion, rank promotion an error, warnings are errors."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -18,6 +19,20 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+MANY_MAPPINGS = 16_000
+"""Linux allows a process 65,530. Compiled programs of a few hundred tests take more, and the compiler crashes."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_compiled_programs():
+    """Drops what JAX has compiled once a file of tests is done, where much has come together."""
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and mappings.read_bytes().count(b"\n") > MANY_MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

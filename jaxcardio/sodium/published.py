@@ -113,9 +113,7 @@ class PublishedPINN(AbstractSodiumGating):
         m, h1, h2 = (_instant(gate) for gate in self.gates(jnp.asarray(V)))
         return SodiumRelaxations(m, h1, h2)
 
-    def in_training(
-        self, V: Float[Array, " batch"]
-    ) -> tuple[Float[Array, "3 batch"], Float[Array, "3 batch"], Self]:
+    def in_training(self, V: Float[Array, " batch"]) -> tuple[Float[Array, "3 batch"], Float[Array, "3 batch"], Self]:
         """The training mode: gates and slopes d(gate)/dV (1/mV) at the voltages V (mV) of one batch, and the network
         with the statistics of that batch, by which both were normalised. The slopes hold them."""
         x, dx = jax.jvp(jax.vmap(self._first), (V,), (jnp.ones_like(V),))

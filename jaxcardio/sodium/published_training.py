@@ -83,9 +83,7 @@ def train_published(
     if done < steps:
         report(1.0)
     history = PublishedLosses(*(np.concatenate(term) for term in zip(*losses, strict=True)))
-    return PublishedFit(
-        eqx.combine(state.weights, state.statistics), history, "goal" if state.reached else "steps"
-    )
+    return PublishedFit(eqx.combine(state.weights, state.statistics), history, "goal" if state.reached else "steps")
 
 
 class _State(NamedTuple):
