@@ -11,7 +11,7 @@ membrane follows the stimulus alone. That holds for the exact steady states (`St
 training changes it.
 """
 
-from typing import Self
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -129,6 +129,17 @@ class PublishedPINN(AbstractSodiumGating):
     def astype(self, dtype) -> Self:
         """The network with its numbers in this dtype."""
         return jax.tree.map(lambda x: x.astype(dtype), self)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What `empty` needs to build a network of the same structure; goes into JSON."""
+        return {"width": self.first.out_features, "blocks": len(self.blocks), "scale": self.scale}
+
+    @classmethod
+    def empty(cls, about: dict[str, Any]) -> Self:
+        """A network of the structure that is described, to be filled. KeyError or ValueError: it is not described."""
+        options = {name: about[name] for name in ("width", "blocks", "scale")}
+        return cls(**options, key=jax.random.key(0))
 
     def _first(self, V: Float[Array, ""]) -> Float[Array, " width"]:
         return self.first(V[None] / self.scale)

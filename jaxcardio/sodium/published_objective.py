@@ -28,6 +28,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ..models import Skibsbye2016
@@ -45,23 +46,24 @@ NA_I, NA_O, TEMPERATURE = 7.7869, 130.0, 310.15
 LAMBDA_GRAD = 0.01
 LARGEST_LAMBDA_PHYS = 0.1
 Norms = Literal["mean", "sum"]
+Numbers = Array | np.ndarray
 
 
 class Gates(NamedTuple):
     """Of each gate a number a voltage."""
 
-    m: Float[Array, " N"]
-    h1: Float[Array, " N"]
-    h2: Float[Array, " N"]
+    m: Float[Numbers, " N"]
+    h1: Float[Numbers, " N"]
+    h2: Float[Numbers, " N"]
 
 
 class PublishedLosses(NamedTuple):
     """The terms of the loss; `total` is Equation 4."""
 
-    total: Float[Array, "..."]
-    data: Float[Array, "..."]
-    physics: Float[Array, "..."]
-    smoothness: Float[Array, "..."]
+    total: Float[Numbers, "..."]
+    data: Float[Numbers, "..."]
+    physics: Float[Numbers, "..."]
+    smoothness: Float[Numbers, "..."]
 
 
 def collocation_voltages(dtype=None) -> Float[Array, " N"]:
@@ -133,8 +135,9 @@ def losses_of(gates: Gates, slopes: Gates, V: Float[Array, " N"], norms: Norms =
 
 def published_losses(gating: AbstractSodiumGating, V: Float[Array, " N"], norms: Norms = "mean") -> PublishedLosses:
     """Every term for the steady states of a gating at V (mV), their slopes by differentiation (Equations 3 to 12)."""
-    return losses_of(*jax.jvp(lambda V: steady_gates(gating.relaxations(V)), (V,), (jnp.ones_like(V),)), V, norms)
+    gates, slopes = jax.jvp(lambda V: steady_gates(gating.relaxations(V)), (V,), (jnp.ones_like(V),))
+    return losses_of(gates, slopes, V, norms)
 
 
-def _squared(x: Float[Array, " N"], norms: Norms) -> Float[Array, ""]:
+def _squared(x: Float[Numbers, " N"], norms: Norms) -> Float[Array, ""]:
     return jnp.mean(x**2) if norms == "mean" else jnp.sum(x**2)

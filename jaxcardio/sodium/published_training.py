@@ -1,5 +1,6 @@
 """The study's training: full batch, AdamW, cosine annealing with restarts, then a lower rate on each plateau."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import optax.contrib
 from jaxtyping import Array, Float
 
 from ..annotations import typed
-from ..arguments import check_seed, check_whole
+from ..arguments import check_known, check_seed, check_whole
 from ..progress import progress_bar
 from .published import PublishedPINN, is_weight
 from .published_objective import Gates, Norms, PublishedLosses, collocation_voltages, losses_of
@@ -40,7 +41,7 @@ class PublishedFit(NamedTuple):
     losses: PublishedLosses
     """Each term at every step that was taken, (steps,)."""
     stopped: str
-    """Why it ended: "goal" (L < 1e-4) or "steps"."""
+    """Why it ended: "goal" (L was below it) or "steps"."""
 
 
 @typed
@@ -48,6 +49,7 @@ def train_published(
     *,
     seed: int = 0,
     steps: int = 6000,
+    goal: float = GOAL,
     norms: Norms = "mean",
     progress: bool | Callable[[float], None] = False,
 ) -> PublishedFit:
@@ -55,7 +57,8 @@ def train_published(
 
     Args:
         seed: of the initial weights.
-        steps: at most so many; fewer where L < 1e-4 is reached.
+        steps: at most so many; fewer where the goal is reached.
+        goal: training ends when the loss L is below this.
         norms: whether the losses' norms are means over the voltages or sums (`published_objective.py`).
         progress: True for a bar on stderr, or a function of the fraction done.
 
@@ -63,6 +66,7 @@ def train_published(
     """
     check_seed(seed)
     check_whole("steps", steps, "steps", 2 * RESTARTS)
+    check_known("goal", goal, "", "above 0 and finite", lambda x: (x > 0) & (x < np.inf))
     report = progress_bar("training", steps, "steps") if progress is True else progress or (lambda done: None)
     run, optimiser, plateau = _loop(norms)
     network = PublishedPINN(key=jax.random.key(seed))
@@ -76,7 +80,7 @@ def train_published(
         count = min(CHUNK, steps - done, *(start - done for start in starts if start > done))
         chunk = np.zeros(CHUNK, np.float32)
         chunk[:count] = rates[done : done + count]
-        state, taken, found = run(state, jnp.asarray(chunk), count, done >= plateaus)
+        state, taken, found = run(state, jnp.asarray(chunk), count, done >= plateaus, goal)
         losses.append(jax.tree.map(lambda x, n=int(taken): np.asarray(x)[:n], found))
         done += count
         report(done / steps)
@@ -102,6 +106,7 @@ def _schedule(steps: int) -> tuple[Float[np.ndarray, " steps"], set[int], int]:
     return RATE * np.concatenate([*periods, np.ones(steps - plateaus)]), {int(k) for k in starts}, plateaus
 
 
+@functools.cache
 def _loop(norms: Norms):
     """A compiled loop over some steps, the optimiser and the scaling of its updates on plateaus."""
     V = collocation_voltages(jnp.float32)
@@ -113,7 +118,7 @@ def _loop(norms: Norms):
         terms = losses_of(Gates(*gates), Gates(*slopes), V, norms)
         return terms.total, (terms, network)
 
-    def step(state: _State, rate, on_plateaus) -> tuple[_State, PublishedLosses]:
+    def step(state: _State, rate, on_plateaus, goal) -> tuple[_State, PublishedLosses]:
         (total, (terms, network)), gradient = jax.value_and_grad(loss, has_aux=True)(state.weights, state.statistics)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
             updates, adam = optimiser.update(gradient, state.optimiser, state.weights)
@@ -122,18 +127,18 @@ def _loop(norms: Norms):
             updates = _where(on_plateaus, scaled, updates)
         batch = eqx.filter(network, is_weight(network), inverse=True)
         running = jax.tree.map(lambda old, new: old + MOMENTUM * (new - old), state.statistics, batch)
-        reached = total < GOAL
+        reached = total < goal
         moved = _State(optax.apply_updates(state.weights, updates), running, adam, waited, reached)
         moved = moved._replace(plateau=_where(on_plateaus, waited, state.plateau))
         return _where(reached, state._replace(reached=reached), moved), terms
 
     @eqx.filter_jit
-    def run(state: _State, rates: Float[Array, " chunk"], count, on_plateaus):
+    def run(state: _State, rates: Float[Array, " chunk"], count, on_plateaus, goal):
         """The state after `count` steps, or fewer if the goal is reached; how many; the losses at each."""
 
         def body(carry):
             k, state, losses = carry
-            state, terms = step(state, rates[k], on_plateaus)
+            state, terms = step(state, rates[k], on_plateaus, goal)
             return k + 1, state, jax.tree.map(lambda all, one: all.at[k].set(one), losses, terms)
 
         unknown = PublishedLosses(*(jnp.full_like(rates, jnp.nan) for _ in PublishedLosses._fields))
@@ -142,7 +147,10 @@ def _loop(norms: Norms):
         )
         return state, taken, losses
 
-    return lambda state, rates, count, on: run(state, rates, jnp.asarray(count), jnp.asarray(on)), optimiser, plateau
+    def called(state: _State, rates: Float[Array, " chunk"], count: int, on_plateaus: bool, goal: float):
+        return run(state, rates, jnp.asarray(count), jnp.asarray(on_plateaus), jnp.asarray(goal, jnp.float32))
+
+    return called, optimiser, plateau
 
 
 def _where(condition, one, other):
