@@ -13,19 +13,16 @@ from jaxtyping import Array, Float
 
 from ..arguments import check, check_seed, check_whole, refusal
 from ..models import AbstractSodiumGating, Skibsbye2016
-from ..protocols import PulseTrain
-from ..relaxation import Relaxation
+from ..protocols import Pulses
 from ..simulation.simulate import simulate
 from ..solvers import RushLarsenMidpoint
 from .network import MIDDLE, REACH
 
 GATES = ("m", "h1", "h2")
-CYCLE_LENGTHS = (425.0, 625.0, 825.0)
-"""Of the action potentials for training, ms; an evaluation paces at others."""
+INTERVALS = (825.0, 625.0, 425.0)
+"""Before each of the action potentials for training, ms; an evaluation paces at others."""
 AMPLITUDE, DURATION = -13.0, 2.0
 """The stimulus for training, pA/pF and ms; an evaluation has another amplitude."""
-BEATS = 3
-"""The last of so many beats is used."""
 FINE, COARSE, UPSTROKE, WHOLE = 0.01, 0.5, 8.0, 400.0
 """Steps of the stair of an action-potential clamp, ms: FINE up to UPSTROKE, COARSE up to WHOLE after the stimulus."""
 
@@ -61,7 +58,7 @@ def voltage_clamps(
 ) -> Clamps:
     """Clamps at n potentials spread evenly over -140 to 100 mV, one in each of n equal parts, each gate held for a time
     of its own, log-uniform from `shortest` to `longest` (ms)."""
-    _check_gates(gating)
+    check_gates(gating)
     check_whole("n", n, "clamps")
     check_seed(seed)
     check("shortest", shortest, "ms", "> 0 and less than longest", lambda x: (x > 0) & (x < longest))
@@ -88,12 +85,18 @@ def gates_of(gating: AbstractSodiumGating, V) -> list[Any]:
 
 
 def action_potentials(cell: Skibsbye2016) -> ActionPotentials:
-    """Beats of the cell at `CYCLE_LENGTHS`, as clamps of its own sodium channel."""
-    _check_gates(cell.sodium)
+    """The beats of the cell after `INTERVALS`, as clamps of its own sodium channel."""
+    check_gates(cell.sodium)
     dt = np.r_[np.full(round(UPSTROKE / FINE), FINE), np.full(round((WHOLE - UPSTROKE) / COARSE), COARSE)]
-    beats = [_beat(cell, cycle_length, dt) for cycle_length in CYCLE_LENGTHS]
-    V, gates, onset = jax.tree.map(lambda *x: jnp.stack(x), *beats)
-    return ActionPotentials(jnp.asarray(dt, V.dtype), V, gates, onset)
+    onsets = np.cumsum(INTERVALS)
+    middles = np.cumsum(dt) - dt / 2
+    times = np.concatenate([onset + np.r_[0.0, middles] for onset in onsets])
+    pacing = Pulses(AMPLITUDE, DURATION, np.r_[0.0, onsets])
+    saved = simulate(cell, pacing, t1=onsets[-1] + WHOLE, save_at=times, solver=RushLarsenMidpoint(), dt=0.05).ys
+    saved = jax.tree.map(lambda x: jnp.reshape(x, (len(onsets), -1)), saved)
+    onset, V, dt = jax.tree.map(lambda x: x[:, 0], saved), saved.V[:, 1:], jnp.asarray(dt, saved.V.dtype)
+    start = jnp.stack([getattr(onset, gate) for gate in GATES], axis=-1)
+    return ActionPotentials(dt, V, _follow_all(cell.sodium, dt, V, start), onset)
 
 
 def follow(gating: AbstractSodiumGating, dt, V, gates) -> Float[Array, "steps+1 gates"]:
@@ -109,19 +112,12 @@ def follow(gating: AbstractSodiumGating, dt, V, gates) -> Float[Array, "steps+1 
     return jnp.concatenate([jnp.stack(list(gates))[None], after])
 
 
-def _beat(cell: Skibsbye2016, cycle_length: float, dt: np.ndarray):
-    start = (BEATS - 1) * cycle_length
-    pacing = PulseTrain(AMPLITUDE, DURATION, cycle_length, 0.0)
-    how: dict[str, Any] = dict(solver=RushLarsenMidpoint(), dt=0.02)
-    before = simulate(cell, pacing, t1=start, save_at=[start], **how)
-    onset = jax.tree.map(lambda x: x[-1], before.ys)
-    middles = start + np.r_[0.0, np.cumsum(dt)[:-1]] + dt / 2
-    V = jnp.asarray(simulate(cell, pacing, t0=start, t1=start + WHOLE, save_at=middles, y0=onset, **how).V)
-    gates = eqx.filter_jit(follow)(cell.sodium, jnp.asarray(dt), V, [getattr(onset, gate) for gate in GATES])
-    return V, gates, onset
+@eqx.filter_jit
+def _follow_all(gating: AbstractSodiumGating, dt, V, start):
+    return jax.vmap(lambda V, start: follow(gating, dt, V, start))(V, start)
 
 
-def _check_gates(gating: Any) -> None:
+def check_gates(gating: Any) -> None:
     """A ValueError unless the gating is one of m, h1 and h2, each a state of first order in V alone."""
     if not isinstance(gating, AbstractSodiumGating) or gating.states != GATES:
         raise refusal("gating", gating, "", "a sodium gating whose states are m, h1 and h2")

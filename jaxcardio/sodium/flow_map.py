@@ -69,9 +69,7 @@ class FlowMap(AbstractSodiumGating):
     def rates(self, V, y=None) -> dict[str, GateFlow]:
         m, h, *c = self.network(V)
         steady = dict(zip(GATES, (sigmoid(m), *[sigmoid(h)] * 2), strict=True))
-        return {
-            gate: GateFlow(steady[gate], tuple(c[TERMS * k : TERMS * (k + 1)])) for k, gate in enumerate(GATES)
-        }
+        return {gate: GateFlow(steady[gate], tuple(c[TERMS * k : TERMS * (k + 1)])) for k, gate in enumerate(GATES)}
 
     def __call__(self, V, m, h1, h2, dt) -> tuple[Array, Array, Array]:
         """The three gates after a step of dt (ms) at V (mV); elementwise in arrays that broadcast."""

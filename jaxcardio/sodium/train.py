@@ -35,11 +35,11 @@ STARTS = 8
 """Networks that begin; the one that fits the clamps best goes on."""
 ROUND = 20
 """Steps of Levenberg-Marquardt between two checkpoints."""
-ROUNDS = {"starts": 3, "clamps": 6, "action potentials": 6, "solver": 4}
+ROUNDS = {"starts": 3, "clamps": 10, "action potentials": 4, "solver": 2}
 """Rounds of each stage; "starts" is the part of the first that all networks take."""
-STEPS = (0.05, 0.1)
-"""Steps of the runs through the solver, ms. The exact channel takes the same ones: the network learns the channel, and
-not to make up for the error of a step."""
+STEP = 0.1
+"""Step of the runs through the solver, ms. The exact channel takes the same: the network learns the channel, and not to
+make up for the error of a step."""
 LENGTH = 50.0
 """Of those runs from the onset of a stimulus, ms: the upstroke and what the sodium current does after it."""
 WEIGHTS = {"clamps": 1.0, "semigroup": 1.0, "action potentials": 30.0, "time domain": 1.0, "solver": 1.0}
@@ -60,7 +60,7 @@ class Training(NamedTuple):
 class _Data(NamedTuple):
     clamps: Clamps
     beats: ActionPotentials
-    upstrokes: dict[float, Array]
+    upstrokes: Any
 
 
 class _State(NamedTuple):
@@ -151,16 +151,15 @@ def _train(begin, title, span, seed, cell, rounds, checkpoint, progress) -> Trai
 def _data(cell: Skibsbye2016, span: tuple[float, float], seed: int, schedule: list[str]) -> _Data:
     clamps = voltage_clamps(cell.sodium, shortest=span[0], longest=span[1], seed=seed)
     beats = action_potentials(cell)
-    steps = STEPS if "solver" in schedule else ()
-    return _Data(clamps, beats, {dt: _upstrokes(cell, beats, dt) for dt in steps})
+    return _Data(clamps, beats, _upstrokes(cell, beats) if "solver" in schedule else None)
 
 
 @eqx.filter_jit
-def _upstrokes(cell: Skibsbye2016, beats: ActionPotentials, dt: float) -> Float[Array, "beats times"]:
-    """V every 0.1 ms from the onset of each beat's stimulus, mV."""
+def _upstrokes(cell: Skibsbye2016, beats: ActionPotentials) -> Float[Array, "beats times"]:
+    """V every `STEP` ms from the onset of each beat's stimulus, mV."""
     pacing = PulseTrain(AMPLITUDE, DURATION, 1000.0, 0.0)
-    how: dict[str, Any] = dict(t1=LENGTH, dt=dt, save_every=0.1, solver=RushLarsenMidpoint())
-    return jax.vmap(lambda onset: simulate(cell, pacing, y0=onset, **how).V)(beats.onset)
+    how: dict[str, Any] = dict(t1=LENGTH, dt=STEP, save_every=STEP, solver=RushLarsenMidpoint())
+    return jax.vmap(lambda onset: jnp.asarray(simulate(cell, pacing, y0=onset, **how).V))(beats.onset)
 
 
 def _residual(stage: str, unravel: Callable[[Array], AbstractSodiumGating], cell: Skibsbye2016):
@@ -178,7 +177,7 @@ def _residual(stage: str, unravel: Callable[[Array], AbstractSodiumGating], cell
             parts["action potentials"] = action_potential_residual(gating, beats)
         if stage == "solver":
             hybrid = cell.replace(sodium=gating)
-            parts["solver"] = jnp.stack([_upstrokes(hybrid, beats, dt) - V for dt, V in data.upstrokes.items()])
+            parts["solver"] = _upstrokes(hybrid, beats) - data.upstrokes
         return jnp.concatenate([WEIGHTS[name] / x.size**0.5 * jnp.ravel(x) for name, x in parts.items()])
 
     return residual
