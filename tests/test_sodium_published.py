@@ -14,12 +14,12 @@ from jaxcardio.sodium import (
     PublishedPINN,
     SteadySodiumGating,
     gates_along,
-    load_published,
+    load,
     published_beats,
     published_curves,
     published_losses,
     published_table,
-    save_published,
+    save,
     train_published,
 )
 from jaxcardio.sodium.published import is_weight
@@ -80,7 +80,7 @@ def network() -> PublishedPINN:
 
 @pytest.fixture(scope="module")
 def beats():
-    return published_beats(load_published(SHIPPED))
+    return published_beats(load("published"))
 
 
 def test_the_layers_are_those_of_the_paper(network):
@@ -324,20 +324,20 @@ def test_a_run_has_a_gradient_to_the_weights(network):
 
 def test_a_network_in_a_file_is_the_network(network, tmp_path):
     small = PublishedPINN(width=8, blocks=2, scale=50.0, key=jax.random.key(1))
-    save_published(tmp_path / "small.net", small)
-    assert eqx.tree_equal(load_published(tmp_path / "small.net"), small)
-    save_published(tmp_path / "n.net", network)
-    read = load_published(tmp_path / "n.net")
+    save(tmp_path / "small.h5", small)
+    assert eqx.tree_equal(load(tmp_path / "small.h5"), small)
+    save(tmp_path / "n.h5", network)
+    read = load(tmp_path / "n.h5")
     np.testing.assert_allclose(read.gates(jnp.asarray(V)), network.gates(jnp.asarray(V)), atol=1e-5)
-    (tmp_path / "cut.net").write_bytes((tmp_path / "n.net").read_bytes()[:-100])
-    for name in ("cut.net", "none.net"):
+    (tmp_path / "cut.h5").write_bytes((tmp_path / "n.h5").read_bytes()[:-100])
+    for name in ("cut.h5", "none.h5"):
         with pytest.raises(ValueError, match=name):
-            load_published(tmp_path / name)
+            load(tmp_path / name)
 
 
 def test_the_network_that_ships_has_the_current_and_not_the_gates():
     assert SHIPPED.stat().st_size < 100_000
-    curves = published_curves(load_published(SHIPPED))
+    curves = published_curves(load("published"))
     peak = np.abs(curves.target).max()
     assert np.sqrt(np.mean((curves.current - curves.target) ** 2)) < 0.06 * peak
     assert all(np.abs(x - y).max() > 0.3 for x, y in zip(curves.network, curves.exact, strict=True))

@@ -1,14 +1,17 @@
 """The study's training: full batch, AdamW, cosine annealing with restarts, then a lower rate on each plateau.
 
-What came of it (6000 steps, seeds 0 to 2): L = 1.3e-3, 3.3e-3 and 6.3e-2, none below 1e-4. The current of seed 0, which
-ships, is within 0.02 pA (RMS) of the target, 4 % of its peak, as the paper says of its own; its gates are not those of
-the channel: m stays between -0.04 and 0.02. Seed 2 has found the channel that does not open. Which of these comes out
-is decided by rounding; the same seed gives the same network on one machine with one version of JAX.
+What came of it (6000 steps, seeds 0 to 2): L = 1.3e-3, 3.3e-3 and 6.3e-2, none below 1e-4. The current of seed 0 is
+within 0.02 pA (RMS) of the target, 4 % of its peak, as the paper says of its own; its gates are not those of the
+channel: m stays between -0.04 and 0.02. Seed 2 has found the channel that does not open. Which of these comes out is
+decided by rounding; the same seed gives the same network on one machine with one version of JAX.
+
+Seed 0 ships. It is remade, in a minute, by
+
+    save("jaxcardio/data/sodium_published.h5", train_published().gating)
 """
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -21,12 +24,10 @@ from jaxtyping import Array, Float
 
 from ..annotations import typed
 from ..arguments import check_known, check_seed, check_whole
-from ..files.hdf5 import read_network, write_network
 from ..progress import progress_bar
 from .published import PublishedPINN, is_weight
 from .published_objective import Gates, Norms, PublishedLosses, collocation_voltages, losses_of
 
-FORMAT = "jaxcardio published sodium network 1"
 GOAL = 1e-4
 """The stopping rule: L below this."""
 RATE, DECAY = 1e-3, 1e-2
@@ -103,19 +104,6 @@ def _descend(seed: int, steps: int, goal: float, norms: Norms, report: Callable[
         report(1.0)
     history = PublishedLosses(*(np.concatenate(term) for term in zip(*losses, strict=True)))
     return PublishedFit(eqx.combine(state.weights, state.statistics), history, "goal" if state.reached else "steps")
-
-
-@typed
-def save_published(path: str | Path, network: PublishedPINN) -> None:
-    """Writes a network, whole or not at all, in float32. `jaxcardio/data/sodium_published.h5` is made by
-    `save_published(path, train_published().gating)`."""
-    write_network(path, FORMAT, network.about, network.astype(jnp.float32))
-
-
-@typed
-def load_published(path: str | Path) -> PublishedPINN:
-    """Reads what `save_published` wrote; anything else is a ValueError that names the path."""
-    return read_network(path, FORMAT, PublishedPINN.empty)[1]
 
 
 class _State(NamedTuple):
