@@ -6,7 +6,7 @@ import sys
 import jax
 
 from ..verification import checks
-from .text import text_table
+from ..text_tables import text_table
 
 
 def run(given: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ from .common import (
     protocol_ways,
 )
 from .sampled import make_population, make_rules
-from .text import text_table
+from ..text_tables import text_table
 
 STEP = 250.0
 LEVELS = (

@@ -26,7 +26,7 @@ from ..hidden_state import (
 )
 from .arguments.hidden_state import SCENARIOS
 from .common import argument, assignments, checked_figure, checked_output, find_model, save_figure
-from .text import text_table
+from ..text_tables import text_table
 
 EXAMPLE = "jaxcardio example observations"
 """Attribute `format` of the files of `example`."""

@@ -4,7 +4,7 @@ import argparse
 import inspect
 
 from .arguments.shared import MODELS
-from .text import text_table
+from ..text_tables import text_table
 
 
 def run(given: argparse.Namespace) -> int:

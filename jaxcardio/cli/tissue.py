@@ -32,7 +32,7 @@ from ..tissue import (
 from ..tissue.brief import BRIEF, brief
 from ..tissue.simulate import THRESHOLDS
 from .common import argument, assignments, checked_figure, checked_output, find_model, make_cell, save_figure
-from .text import text_table
+from ..text_tables import text_table
 
 MOST_CELLS = 100_000_000
 SHARE = 20

@@ -29,7 +29,7 @@ from ..twin import (
 )
 from ..twin.beats import BEATS_EVERY
 from .common import argument, check_temperature, checked_figure, checked_output, save_figure
-from .text import text_table
+from ..text_tables import text_table
 
 SHOWN = {"apd90": "ms", "apd50": "ms", "cycle_length": "ms", "mdp": "mV", "peak": "mV", "dvdt_max": "V/s"}
 
