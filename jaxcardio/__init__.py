@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 from .lazy import exports
 
-_MODULES = ("biomarkers", "hidden_state", "models", "pharmacology", "plot", "population", "protocols", "tissue", "twin")
+_MODULES = (
+    "biomarkers", "hidden_state", "models", "pharmacology", "plot",
+    "population", "protocols", "sodium", "tissue", "twin",
+)  # fmt: skip
 """Public names that are modules of this package."""
 _MODULE_OF = {
     "use_cache": "cache",
@@ -27,6 +30,7 @@ _MODULE_OF = {
     "RatesTerm": "solvers",
     "RushLarsen": "solvers",
     "RushLarsen2": "solvers",
+    "RushLarsenMidpoint": "solvers",
     "Status": "simulation.trace",
     "Trace": "simulation.trace",
 }
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from . import plot as plot
     from . import population as population
     from . import protocols as protocols
+    from . import sodium as sodium
     from . import tissue as tissue
     from . import twin as twin
     from .cache import use_cache as use_cache
@@ -62,5 +67,6 @@ if TYPE_CHECKING:
     from .solvers import RatesTerm as RatesTerm
     from .solvers import RushLarsen as RushLarsen
     from .solvers import RushLarsen2 as RushLarsen2
+    from .solvers import RushLarsenMidpoint as RushLarsenMidpoint
 else:
     __getattr__, __dir__, __all__ = exports(__name__, _MODULES, _MODULE_OF)

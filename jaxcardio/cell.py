@@ -116,21 +116,29 @@ class AbstractCell(eqx.Module):
             path[-1]: Parameter(_get(self, path), f.metadata["unit"], f.metadata["doc"]) for path, f in _fields(self)
         }
 
-    def replace(self, **values: ArrayLike) -> Self:
+    def replace(self, **values: ArrayLike | eqx.Module) -> Self:
         """A new cell with the named parameters set, e.g. `cell.replace(g_Kr=0.5 * cell.g_Kr)`.
 
-        Each value is a number, or one number a cell (shape `(n,)`; in a tissue the shape of its grid). Unknown names
-        and other shapes are a ValueError.
+        Each value is a number, or one number a cell (shape `(n,)`; in a tissue the shape of its grid). A part of the
+        cell that is a module, e.g. `sodium` of `Skibsbye2016`, is replaced by another of its kind, which then computes
+        in the cell's dtype. Unknown names, other shapes and other kinds are a ValueError.
         """
-        paths = {path[-1]: path for path, _ in _fields(self)}
-        for name in values:
+        parts = _parts(self)
+        cell = self
+        for name, (path, kind) in parts.items():
+            if name in values:
+                part = _part_value(name, values[name], kind, dtype_of(self))
+                cell = eqx.tree_at(lambda c, path=path: _get(c, path), cell, part)
+        paths = {path[-1]: path for path, _ in _fields(cell)}
+        numbers = {name: value for name, value in values.items() if name not in parts}
+        for name in numbers:
             if name not in paths:
-                raise ValueError(unknown_name("parameter", name, paths, type(self).__name__))
-        new = [_parameter_value(name, value) for name, value in values.items()]
-        chosen = [paths[name] for name in values]
+                raise ValueError(unknown_name("parameter", name, [*paths, *parts], type(self).__name__))
+        new = [_parameter_value(name, value) for name, value in numbers.items()]
+        chosen = [paths[name] for name in numbers]
         if not chosen:
-            return self
-        return eqx.tree_at(lambda c: [_get(c, path) for path in chosen], self, new)
+            return cell
+        return eqx.tree_at(lambda c: [_get(c, path) for path in chosen], cell, new)
 
     def population_axes(self) -> PyTree:
         """`in_axes` for vmap over the population: 0 for each parameter with a leading axis, None for the rest."""
@@ -262,6 +270,25 @@ def _fields(module: eqx.Module, prefix: tuple[str, ...] = ()) -> list[tuple[tupl
         elif isinstance(value, eqx.Module):
             found += _fields(value, (*prefix, f.name))
     return found
+
+
+def _parts(cell: eqx.Module, prefix: tuple[str, ...] = ()) -> dict[str, tuple[tuple[str, ...], type]]:
+    """Path and kind of every part that is a module of its own; those of a wrapped cell are the wrapper's too."""
+    found = {}
+    for f in dataclasses.fields(cell):  # pyright: ignore[reportArgumentType]
+        value, path = getattr(cell, f.name), (*prefix, f.name)
+        if isinstance(value, AbstractCell):
+            found |= _parts(value, path)
+        elif isinstance(value, eqx.Module) and isinstance(f.type, type):
+            found[f.name] = path, f.type
+    return found
+
+
+def _part_value(name: str, value: Any, kind: type, dtype) -> eqx.Module:
+    """A module of the wanted kind in the cell's dtype."""
+    if not isinstance(value, kind):
+        raise refusal(f"part {name}", value, "", f"an instance of a {kind.__name__}")
+    return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, value)
 
 
 def initialise(cell: AbstractCell, values: dict[str, ArrayLike], **static) -> None:

@@ -1,5 +1,9 @@
-"""x' = (steady - x) / tau, written once: a model declares it, every solver reads it."""
+"""x' = (steady - x) / tau, written once: a model declares it, every solver reads it.
 
+A state whose motion over a step is no relaxation (a channel of many states, a learned map) is a `Flow`.
+"""
+
+import abc
 from typing import Any
 
 import equinox as eqx
@@ -60,10 +64,31 @@ class Relaxation(eqx.Module):
         return x + self.increment(x, elapsed)
 
 
+class Flow(eqx.Module):
+    """Motion of one state by a map of its own, as a leaf of a rates tree: what the cell sees (V, ...) is frozen.
+
+    Its fields are arrays of the state's shape, and never the weights of a network: a rates tree is made for many cells
+    at once by `jax.vmap`. What depends on V is worked out with the rates; what depends on the step's length, here.
+    """
+
+    @abc.abstractmethod
+    def derivative(self, x):
+        """x' at the state's value x, in units of x per ms: the limit of `increment` over short times."""
+
+    @abc.abstractmethod
+    def increment(self, x, dt):
+        """Change of the state from x over dt (ms)."""
+
+
 def is_relaxation(leaf: Any) -> bool:
     return isinstance(leaf, Relaxation)
 
 
+def moves_itself(leaf: Any) -> bool:
+    """Whether a leaf of a rates tree is a `Relaxation` or a `Flow`, which know their own step, and no derivative."""
+    return isinstance(leaf, Relaxation | Flow)
+
+
 def derivative(rates: PyTree, y: PyTree) -> PyTree:
-    """The plain derivative y' of a rates tree whose leaves are `Relaxation`s or derivatives (per ms)."""
-    return jax.tree.map(lambda r, x: r.derivative(x) if is_relaxation(r) else r, rates, y, is_leaf=is_relaxation)
+    """The plain derivative y' of a rates tree whose leaves are `Relaxation`s, `Flow`s or derivatives (per ms)."""
+    return jax.tree.map(lambda r, x: r.derivative(x) if moves_itself(r) else r, rates, y, is_leaf=moves_itself)

@@ -1,7 +1,8 @@
 """Rush-Larsen solvers of first and second order, through Diffrax's public interface.
 
 They read the rates tree of a cell: `Relaxation` leaves are advanced exactly with frozen (or extrapolated) coefficients,
-all other states by forward Euler (or two-step Adams-Bashforth). One evaluation a step.
+`Flow` leaves by their own map, all other states by forward Euler, two-step Adams-Bashforth or the midpoint rule. One
+evaluation a step.
 """
 
 import abc
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .numerics import one_minus_exp
-from .relaxation import derivative, is_relaxation
+from .relaxation import Flow, derivative, is_relaxation, moves_itself
 
 
 class RatesTerm(diffrax.AbstractTerm):
@@ -70,6 +71,18 @@ class Exponential(Advance):
         trusted = rate > 0.5 * self.rate
         rate = jnp.where(trusted, rate, self.rate)
         return Exponential(jnp.where(trusted, inflow / rate, self.steady), rate)
+
+
+class Mapped(Advance):
+    """By a map of the state's own. A step of any order takes it with its coefficients frozen."""
+
+    flow: Flow
+
+    def increment(self, x, elapsed):
+        return self.flow.increment(x, elapsed)
+
+    def extrapolated(self, before: "Mapped", per_ms, dt) -> "Mapped":
+        return self
 
 
 class Linear(Advance):
@@ -184,11 +197,78 @@ class RushLarsen2(AbstractRushLarsen, diffrax.AbstractAdaptiveSolver):
         return terms.vf_prod(t0, y0, args, 1.0)
 
 
+class RushLarsenMidpoint(AbstractRushLarsen):
+    """Second-order splitting step: the gates move in the field of the step's middle, the rest in that of the gates.
+
+    The states that are no gates are carried half a step ahead by their slope of the last step. The gates' coefficients
+    are taken there, and the slopes there with the gates moved half a step; with these, all states take the whole step.
+    Each part is evaluated once a step. After an edge the last slope is dropped: the first step then is of first order
+    in the states that are no gates, which costs the whole no order. Fixed steps only (no error estimate). In float32
+    the sums are compensated.
+
+    It is exact for gates under a held potential, and for any gates of order two: `Flow`s too. On the upstroke of a
+    sodium channel its error is a tenth of `RushLarsen2`'s, since potentials are smoother than rates of gates. Cf. the
+    splitting of Sundnes J et al., Math Biosci 2009;220:63-71, and the midpoint rule with a predicted middle.
+    """
+
+    term_structure: ClassVar = RatesTerm
+    interpolation_cls: ClassVar[Callable[..., diffrax.AbstractLocalInterpolation]] = StepFormula
+
+    def order(self, terms):
+        return 2
+
+    def init(self, terms, t0, t1, y0, args):
+        slopes = _slopes(jax.eval_shape(lambda: terms.vf(t0, y0, args)))
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), slopes), _no_compensation(y0)
+
+    def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
+        last, compensation = solver_state
+        dt = terms.contr(t0, t1).astype(_dtype(y0))
+        half, middle = 0.5 * dt, t0 + 0.5 * (t1 - t0)
+        ahead = jax.tree.map(lambda slope: jnp.where(made_jump, 0, half) * slope, last)
+        y_half = jax.tree.map(lambda a, x: x if a is None else x + a, ahead, y0, is_leaf=_is_none)
+        rates = terms.vf(middle, y_half, args)
+        y_half = jax.tree.map(
+            lambda r, x: x + r.increment(x, half) if moves_itself(r) else x, rates, y_half, is_leaf=moves_itself
+        )
+        slopes = _slopes(terms.vf(middle, y_half, args))
+        increments = jax.tree.map(
+            lambda r, x, slope: r.increment(x, dt) if moves_itself(r) else dt * slope,
+            rates, y0, slopes, is_leaf=moves_itself,
+        )  # fmt: skip
+        y1, compensation = _add(y0, increments, compensation)
+        kept = jax.tree.map(lambda new, old: jnp.where(dt == 0, old, new), slopes, last)
+        first = jax.tree.map(lambda new, old: jnp.where(made_jump, new, 0.5 * (new + old)), slopes, last)
+        per_ms = jnp.where(dt == 0, 0, 1 / jnp.where(dt == 0, 1, dt))
+        advances = jax.tree.map(
+            lambda r, slope, first: _advance(r) if moves_itself(r) else Quadratic(first, per_ms * (slope - first)),
+            rates, slopes, first, is_leaf=moves_itself,
+        )  # fmt: skip
+        return y1, None, dict(y0=y0, advances=advances), (kept, compensation), diffrax.RESULTS.successful
+
+    def func(self, terms, t0, y0, args):
+        return terms.vf_prod(t0, y0, args, 1.0)
+
+
+def _slopes(rates: PyTree) -> PyTree:
+    """The derivatives of a rates tree; None for each state that moves itself."""
+    return jax.tree.map(lambda r: None if moves_itself(r) else r, rates, is_leaf=moves_itself)
+
+
+def _is_none(leaf) -> bool:
+    return leaf is None
+
+
+def _advance(rate) -> Advance:
+    """The motion of one state with its rate frozen."""
+    if is_relaxation(rate):
+        return Exponential(rate.steady, rate.rate)
+    return Mapped(rate) if moves_itself(rate) else Linear(rate)
+
+
 def _advances(rates: PyTree) -> PyTree[Advance]:
     """Each state's motion with the rates frozen."""
-    return jax.tree.map(
-        lambda r: Exponential(r.steady, r.rate) if is_relaxation(r) else Linear(r), rates, is_leaf=is_relaxation
-    )
+    return jax.tree.map(_advance, rates, is_leaf=moves_itself)
 
 
 def _is_advance(leaf) -> bool:

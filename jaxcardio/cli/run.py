@@ -12,7 +12,7 @@ from ..cell import dtype_of, unknown_name
 from ..progress import progress_bar
 from ..simulation.grid import paced_grid
 from ..simulation.simulate import simulate
-from ..solvers import RushLarsen, RushLarsen2
+from ..solvers import RushLarsen, RushLarsen2, RushLarsenMidpoint
 from .beats import beat_table
 from .common import (
     USUAL,
@@ -29,6 +29,7 @@ from .common import (
 SOLVERS = {
     "rush-larsen": RushLarsen,
     "rush-larsen-2": RushLarsen2,
+    "rush-larsen-midpoint": RushLarsenMidpoint,
     "kvaerno3": diffrax.Kvaerno3,
     "kvaerno5": diffrax.Kvaerno5,
     "tsit5": diffrax.Tsit5,

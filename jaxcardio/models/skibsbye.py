@@ -1,7 +1,9 @@
 """Skibsbye et al. 2016 (lineage of Koivumäki 2011, 2014): human atrial myocyte with calcium in concentric shells."""
 
+import collections
+import functools
 import math
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -84,6 +86,16 @@ class SkibsbyeState(NamedTuple):
     Ca_SR4: Scalar
 
 
+@functools.cache
+def _state_type(sodium: tuple[str, ...]) -> Any:
+    """`SkibsbyeState`, or one like it for a sodium channel of other states."""
+    usual = AbstractSodiumGating.states
+    if sodium == usual:
+        return SkibsbyeState
+    others = [name for name in SkibsbyeState._fields if name not in usual]
+    return collections.namedtuple("SkibsbyeState", (others[0], *sodium, *others[1:]))
+
+
 class SkibsbyeCurrents(NamedTuple):
     """I_NaL is the late part of I_Na and I_f_Na the sodium part of I_f: neither is counted again in I_ion_total."""
 
@@ -122,6 +134,25 @@ class SkibsbyeCurrents(NamedTuple):
     J_j_nj: Scalar
     J_Na: Scalar
     I_ion_total: Scalar
+
+
+UNITS = {
+    **dict.fromkeys(SkibsbyeState._fields, "1"),
+    **dict.fromkeys((n for n in SkibsbyeState._fields if n.startswith(("SERCA_", "Na_", "K_i", "Ca_"))), "mM"),
+    **dict.fromkeys(SkibsbyeCurrents._fields, "pA/pF"),
+    **dict.fromkeys((n for n in SkibsbyeCurrents._fields if n.startswith("J_")), "mM nL/ms"),
+    "V": "mV",
+}
+
+
+class _Units:
+    """Units of the usual cell, and of one with another sodium channel those of its own states."""
+
+    def __get__(self, cell, owner) -> dict[str, str]:
+        if cell is None or cell.sodium.states == AbstractSodiumGating.states:
+            return UNITS
+        others = {name: unit for name, unit in UNITS.items() if name not in AbstractSodiumGating.states}
+        return {**others, **dict.fromkeys(cell.sodium.states, "1")}
 
 
 class Skibsbye2016(AbstractCell):
@@ -163,13 +194,7 @@ class Skibsbye2016(AbstractCell):
     T: Scalar = parameter(310.15, "K", "temperature of the reversal potentials")
     C_m: Scalar = parameter(50.0, "pF", "membrane capacitance: pA per pA/pF")
 
-    units: ClassVar[dict[str, str]] = {
-        **dict.fromkeys(SkibsbyeState._fields, "1"),
-        **dict.fromkeys((n for n in SkibsbyeState._fields if n.startswith(("SERCA_", "Na_", "K_i", "Ca_"))), "mM"),
-        **dict.fromkeys(SkibsbyeCurrents._fields, "pA/pF"),
-        **dict.fromkeys((n for n in SkibsbyeCurrents._fields if n.startswith("J_")), "mM nL/ms"),
-        "V": "mV",
-    }
+    units: ClassVar[dict[str, str]] = _Units()  # pyright: ignore[reportAssignmentType]
     conductances: ClassVar[dict[str, str]] = {
         "I_Na": "g_Na",
         "I_NaL": "g_NaL",
@@ -206,7 +231,7 @@ class Skibsbye2016(AbstractCell):
             Ca_i3=0.00016424143519844448, Ca_i4=0.00016338441133928417, Ca_SR1=0.5955200499920739,
             Ca_SR2=0.5904537041629887, Ca_SR3=0.5838174988948891, Ca_SR4=0.5791748899324594,
         )  # fmt: skip
-        return SkibsbyeState(*numbers(state, self.g_Na.dtype))
+        return self._state(state)
 
     def resting_state_2014(self) -> SkibsbyeState:
         """The resting state of the 2014 model to four digits; hL and O_KCa, which it did not have, at steady state."""
@@ -220,9 +245,15 @@ class Skibsbye2016(AbstractCell):
             Ca_i2=0.000167, Ca_i3=0.000168, Ca_i4=0.0001719, Ca_SR1=0.5755, Ca_SR2=0.5664, Ca_SR3=0.5535,
             Ca_SR4=0.5428,
         )  # fmt: skip
-        return SkibsbyeState(*numbers(state, self.g_Na.dtype))
+        return self._state(state)
 
-    def currents(self, y: SkibsbyeState) -> SkibsbyeCurrents:
+    def _state(self, usual: SkibsbyeState) -> Any:
+        """A state with what the sodium channel has in place of m, h1 and h2."""
+        usual = SkibsbyeState(*numbers(usual, self.g_Na.dtype))
+        others = {name: value for name, value in usual._asdict().items() if name not in AbstractSodiumGating.states}
+        return _state_type(self.sodium.states)(**others, **self.sodium.initial(usual))
+
+    def currents(self, y: Any) -> SkibsbyeCurrents:
         V = y.V
         RT_F = self.R * self.T / self.F
         phi = V / RT_F
@@ -230,7 +261,6 @@ class Skibsbye2016(AbstractCell):
         driving_Na = V - nernst(1, y.Na_ss, self.Na_o, RT_F)
         driving_Ca = V - nernst(2, y.Ca_ss, self.Ca_o, RT_F)
         u = V - nernst(1, y.K_i, self.K_o, RT_F)
-        m3 = y.m**3
         E_CaL = 60 + 29.2 * jnp.log10(self.Ca_o / 1.8)
         Na_ss3, Na_o3 = y.Na_ss**3, self.Na_o**3
         exchange = jnp.exp((0.45 - 1) * phi)
@@ -240,9 +270,9 @@ class Skibsbye2016(AbstractCell):
         g = 1 / self.C_m  # nS to nS/pF, pA to pA/pF
         open_f = g * self.g_f * y.y
         I_f_Na = 0.2677 * open_f * driving_Na
-        I_NaL = g * self.g_NaL * m3 * y.hL * driving_Na
+        I_NaL = g * self.g_NaL * y.m**3 * y.hL * driving_Na
         membrane = dict(
-            I_Na=g * self.g_Na * m3 * y.h1 * y.h2 * driving_Na + I_NaL,
+            I_Na=g * self.g_Na * self.sodium.open_probability(y) * driving_Na + I_NaL,
             I_CaL=g * self.g_CaL * y.d * y.f2 * y.fca * (V - E_CaL),
             I_to=g * self.g_to * y.r * y.s * u,
             I_sus=g * self.g_sus * y.sus_r * y.sus_s * u,
@@ -288,7 +318,7 @@ class Skibsbye2016(AbstractCell):
             I_ion_total=sum(membrane.values()),
         )
 
-    def rates(self, t, y: SkibsbyeState, i_stim) -> SkibsbyeState:
+    def rates(self, t, y: Any, i_stim) -> Any:
         i = self.currents(y)
         charge = self.C_m * PER_MS / self.F  # pA/pF to mM nL/ms of a monovalent ion
         I_Na = i.I_Na + i.I_Nab + 3 * i.I_NaK + 3 * i.I_NaCa + i.I_f_Na
@@ -300,12 +330,9 @@ class Skibsbye2016(AbstractCell):
         into_3 = i.J_leak_3 - i.J_bulk_SERCA_3 + i.J_rel_3
         Na_buffer = 0.49 * 2.31 * 10 / (y.Na_ss + 10) ** 2
         bound_ss = 165 * 1.1 / (y.Ca_ss + 1.1) ** 2 + 13 * 0.013 / (y.Ca_ss + 0.013) ** 2 + _buffering(y.Ca_ss)
-        sodium = self.sodium.relaxations(y.V)
-        return SkibsbyeState(
+        return _state_type(self.sodium.states)(
             V=-(i.I_ion_total + i_stim),
-            m=sodium.m,
-            h1=sodium.h1,
-            h2=sodium.h2,
+            **self.sodium.rates(y.V, y),
             fca=Relaxation(1 / (1 + y.Ca_ss / 6e-4), jnp.full_like(y.fca, 2.0)),
             O_KCa=Relaxation.from_rates(47e3 * y.Ca_ss**2, 0.013),
             **_ryanodine_receptor("ss", 1000 * y.Ca_ss, y.RyR_a_ss, 4.3, 13.0),

@@ -1,7 +1,6 @@
-"""Gating of the fast sodium current as a part that can be exchanged: V -> three relaxations."""
+"""Gating of the fast sodium current as a part that can be exchanged, in the usual case V -> three relaxations."""
 
-import abc
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -20,11 +19,32 @@ class SodiumRelaxations(NamedTuple):
 
 
 class AbstractSodiumGating(eqx.Module):
-    """How Nav1.5 gates: whatever implements this can be the `sodium` of a cell."""
+    """How Nav1.5 gates: whatever implements this can be the `sodium` of a cell.
 
-    @abc.abstractmethod
+    A gating whose m, h1 and h2 relax with coefficients of V alone implements `relaxations`. Any other implements
+    `rates`, and where its states are others, `states`, `open_probability` and `initial`. Everything is elementwise: a
+    cell's V is a number or an array of any shape.
+    """
+
+    states: ClassVar[tuple[str, ...]] = ("m", "h1", "h2")
+    """Names of the states that it moves, which the cell's state then has. One of them is `m`, the activation: the late
+    sodium current uses it too."""
+
     def relaxations(self, V) -> SodiumRelaxations:
-        """Steady states (0 to 1) and time constants (ms) at V (mV), elementwise."""
+        """Steady states (0 to 1) and time constants (ms) at V (mV)."""
+        raise NotImplementedError(f"{type(self).__name__} has no relaxations of V alone: see its `rates`")
+
+    def rates(self, V, y) -> dict[str, Any]:
+        """For each of `states` its `Relaxation`, `Flow` or derivative (per ms) at V (mV) and the cell's state y."""
+        return self.relaxations(V)._asdict()
+
+    def open_probability(self, y):
+        """What the current's conductance is multiplied by, 0 to 1, in the cell's state y."""
+        return y.m**3 * y.h1 * y.h2
+
+    def initial(self, y) -> dict[str, Any]:
+        """For each of `states` its initial value, given the usual initial state y of the cell."""
+        return {name: getattr(y, name) for name in self.states}
 
 
 class SkibsbyeSodiumGating(AbstractSodiumGating):

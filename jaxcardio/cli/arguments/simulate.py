@@ -12,7 +12,7 @@ Examples:
 
 from .shared import Parser, model_arguments, model_name, ms, nM, output_arguments, plain, stimulus_arguments
 
-SOLVERS = ("rush-larsen", "rush-larsen-2", "kvaerno3", "kvaerno5", "tsit5", "euler")
+SOLVERS = ("rush-larsen", "rush-larsen-2", "rush-larsen-midpoint", "kvaerno3", "kvaerno5", "tsit5", "euler")
 
 
 def add_arguments(parser: Parser) -> None:

@@ -1,0 +1,1 @@
+"""The sodium channel learned: the published network, surrogates that work, their rivals and their evaluation."""
