@@ -5,8 +5,8 @@ import sys
 
 import jax
 
-from ..verification import checks
 from ..text_tables import text_table
+from ..verification import checks
 
 
 def run(given: argparse.Namespace) -> int:

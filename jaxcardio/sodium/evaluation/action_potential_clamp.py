@@ -50,9 +50,9 @@ def action_potential_clamp(
     wanted = (open_known * (V - E_Na))[2::2]
     peak = np.abs(wanted).max()
     k = largest(found, wanted)
-    percent = (100 * np.abs(x[k]) / peak for x in (found, wanted))
+    here, there = (float(100 * np.abs(x[k]) / peak) for x in (found, wanted))
     rows = [
-        Row(NAME, "I_Na, where most wrong", *map(float, percent), "% of peak", None, f"{ts[k]:.2f} ms"),
+        Row(NAME, "I_Na, where most wrong", here, there, "% of peak", None, f"{ts[k]:.2f} ms"),
         Row(NAME, "RMSE of I_Na", 100 * rms(found - wanted) / peak, None, "% of peak"),
     ]
     shared = [n for n in AbstractSodiumGating.states if n in hybrid.sodium.states and n in reference.sodium.states]

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...cell import AbstractCell, dtype_of
+from ...cell import dtype_of
 from ...models import Skibsbye2016
 from ...numerics import nernst
 from ...relaxation import moves_itself
@@ -65,26 +65,25 @@ def clamps(hybrid: Skibsbye2016, reference: Skibsbye2016, dt: float) -> Experime
     for name, (x, phases, unit) in protocols.items():
         found.append(_compared(hybrid, reference, x, [phases], dt))
         rows.append(_row(name, found[-1], unit))
-    gaps = [
-        [(HOLD, SETTLE), (TEST, PULSE), (np.full(1, RECOVERING), gap), (TEST, TEST_PULSE)] for gap in GAPS
-    ]
+    gaps = [[(HOLD, SETTLE), (TEST, PULSE), (np.full(1, RECOVERING), gap), (TEST, TEST_PULSE)] for gap in GAPS]
     found.append(_compared(hybrid, reference, np.array(GAPS), gaps, dt))
     rows.append(_row("recovery", found[-1], "ms"))
-    half = [_half(found[1].x, y) for y in (found[1].found, found[1].reference)]
-    rows.insert(2, Row(NAME, "V of half availability", *half, "mV"))
+    V, learned, true = found[1]
+    rows.insert(2, Row(NAME, "V of half availability", _half(V, learned), _half(V, true), "mV"))
     return Experiment(tuple(rows), Clamps(*found))
 
 
 def _compared(hybrid, reference, x: np.ndarray, protocols: list[Any], dt: float) -> Curve:
-    peaks = [np.concatenate([peak_of_last(cell, p, dt) for p in protocols]) for cell in (hybrid, reference)]
-    whole = np.abs(peaks[1]).max()
-    return Curve(x, *(np.abs(p) / whole for p in peaks))
+    found, true = (
+        np.abs(np.concatenate([peak_of_last(cell, phases, dt) for phases in protocols])) for cell in (hybrid, reference)
+    )
+    return Curve(x, found / true.max(), true / true.max())
 
 
 def _row(name: str, curve: Curve, unit: str) -> Row:
     k = largest(curve.found, curve.reference)
-    at = f"{curve.x[k]:g} {unit}"
-    return Row(NAME, f"{name}, where most wrong", *(100 * float(y[k]) for y in curve[1:]), "% of peak", WITHIN, at)
+    found, true = 100 * float(curve.found[k]), 100 * float(curve.reference[k])
+    return Row(NAME, f"{name}, where most wrong", found, true, "% of peak", WITHIN, f"{curve.x[k]:g} {unit}")
 
 
 def _half(V: np.ndarray, availability: np.ndarray) -> float:
@@ -143,3 +142,11 @@ def _stepped(cell: Skibsbye2016, V, V_after, dt, first):
 
 
 stepped = compiled(_stepped, lambda *args: WIDE)
+
+
+def steady_states(cell: Skibsbye2016, V: np.ndarray, dt: float = 0.1) -> dict[str, np.ndarray]:
+    """Where each state of the gating has settled after 500 ms at each potential (mV), by steps of `dt` ms."""
+    steps, dtype = round(PULSE / dt), dtype_of(cell)
+    held = jnp.broadcast_to(jnp.asarray(V, dtype), (steps, len(V)))
+    states, _ = stepped(cell, held, held, jnp.asarray(dt, dtype), None)
+    return {name: np.asarray(x)[-1] for name, x in states.items()}

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...biomarkers import action_potentials, action_potentials_from
-from ...cell import AbstractCell, dtype_of
+from ...cell import dtype_of
+from ...models import Skibsbye2016
 from ...protocols import PulseTrain, dynamic_restitution
 from .pacing import AMPLITUDE, DURATION, Stepping, converged, pulses, remembered
 from .table import Experiment, Row, largest
@@ -41,7 +42,7 @@ class Restitution(NamedTuple):
 
 
 def restitution(
-    hybrid: AbstractCell, reference: AbstractCell, stepping: Stepping, beats: int, intervals: tuple[float, ...]
+    hybrid: Skibsbye2016, reference: Skibsbye2016, stepping: Stepping, beats: int, intervals: tuple[float, ...]
 ) -> Experiment:
     """How APD90 follows the interval, beside the reference."""
     true = reference_curves(reference, beats, intervals)
@@ -59,18 +60,18 @@ def restitution(
 
 
 @remembered
-def reference_curves(cell: AbstractCell, beats: int, intervals: tuple[float, ...]) -> Curves:
-    return curves(cell, converged(), beats, intervals)
+def reference_curves(cell: Skibsbye2016, beats: int, intervals: tuple[float, ...]) -> Curves:
+    return curves(cell, converged(divided=1), beats, intervals)
 
 
-def curves(cell: AbstractCell, stepping: Stepping, beats: int, intervals: tuple[float, ...]) -> Curves:
+def curves(cell: Skibsbye2016, stepping: Stepping, beats: int, intervals: tuple[float, ...]) -> Curves:
     """Both protocols, from the cell's own initial state. The S1 come at 1 Hz."""
     given = np.array(intervals)
     s1_s2 = _s1_s2(cell, stepping, min(beats, S1_BEATS), given)
     return Curves(given, s1_s2, _dynamic(cell, stepping, max(SEEN, min(beats, DYNAMIC_BEATS)), given))
 
 
-def _s1_s2(cell: AbstractCell, stepping: Stepping, beats: int, intervals: np.ndarray) -> np.ndarray:
+def _s1_s2(cell: Skibsbye2016, stepping: Stepping, beats: int, intervals: np.ndarray) -> np.ndarray:
     """The S2 of all intervals at once: a population of one cell in many states."""
     last = (beats - 1) * S1_PERIOD
     order = np.sort(np.unique(intervals))
@@ -85,7 +86,7 @@ def _s1_s2(cell: AbstractCell, stepping: Stepping, beats: int, intervals: np.nda
     return np.asarray(_apd90(beats_of))[:, 0]
 
 
-def _dynamic(cell: AbstractCell, stepping: Stepping, beats: int, periods: np.ndarray) -> np.ndarray:
+def _dynamic(cell: Skibsbye2016, stepping: Stepping, beats: int, periods: np.ndarray) -> np.ndarray:
     """So many beats at each cycle length in turn, longest first; the last two of each."""
     descending = -np.sort(-periods)
     protocol = dynamic_restitution(AMPLITUDE, DURATION, descending.tolist(), beats)

@@ -9,8 +9,8 @@ import equinox as eqx
 import numpy as np
 
 from ...cell import AbstractCell
-from ...text_tables import text_table
 from ...files.writing import Where, write_text
+from ...text_tables import text_table
 
 
 class Row(NamedTuple):
@@ -126,9 +126,12 @@ def _plain(x: Any) -> Any:
 
 
 def largest(found: np.ndarray, true: np.ndarray) -> int:
-    """Where two arrays differ most, in the flat order; what is NaN in either counts for nothing."""
-    difference = np.abs(np.asarray(found, float) - np.asarray(true, float)).ravel()
-    return int(np.argmax(np.where(np.isfinite(difference), difference, -1.0)))
+    """Where two arrays differ most, in the flat order; where `true` is largest if they nowhere do.
+
+    What is NaN in either counts for nothing.
+    """
+    difference = np.nan_to_num(np.abs(np.asarray(found, float) - np.asarray(true, float)).ravel(), nan=-1.0)
+    return int(np.argmax(difference if difference.max() > 0 else np.nan_to_num(np.abs(np.ravel(true)))))
 
 
 def rms(differences: Sequence[float] | np.ndarray) -> float:
