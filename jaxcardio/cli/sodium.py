@@ -1,11 +1,13 @@
 """The verb `sodium`."""
 
 import argparse
+from typing import Any
 
 import jax.numpy as jnp
 
 from .. import plot, sodium
-from ..cell import AbstractCell, astype
+from ..arguments import check_seed
+from ..cell import astype
 from ..files.writing import write_figure
 from ..models import Skibsbye2016
 from ..solvers import RushLarsen, RushLarsen2, RushLarsenMidpoint
@@ -17,6 +19,7 @@ SOLVERS = {"rush-larsen": RushLarsen, "rush-larsen-2": RushLarsen2, "rush-larsen
 
 def _train(given: argparse.Namespace) -> int:
     out = checked_output(given.out or f"sodium_{given.network}.h5", (".h5", ".hdf5"))
+    check_seed(given.seed)
     trained = sodium.train(given.network, seed=given.seed, progress=True)
     sodium.save(out, trained)
     print(f"wrote {out} ({out.stat().st_size} bytes)")
@@ -41,7 +44,7 @@ def _evaluate(given: argparse.Namespace) -> int:
     return 0 if found.met else 1
 
 
-def _hybrid(given: argparse.Namespace) -> AbstractCell:
+def _hybrid(given: argparse.Namespace) -> Any:
     """The cell with the gating that is named."""
     cell = Skibsbye2016()
     if given.gating != EXACT:

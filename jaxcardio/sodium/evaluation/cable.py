@@ -25,7 +25,7 @@ FOLLOWED = 40.0
 """How long a first wave is followed, ms."""
 WITHIN = 0.5
 """Bar, %."""
-STEPS = (0.02, 0.01)
+STEPS = (0.01, 0.005)
 """Of the converged waves, ms, with explicit diffusion: their velocities are Richardson's limit, of order two."""
 SELF_CONVERGED = 0.1
 """Most by which the limit may differ from the shorter step's velocity, %."""

@@ -24,6 +24,8 @@ HOLD, TEST = -120.0, -20.0
 """mV"""
 SETTLE, PULSE, TEST_PULSE = 200.0, 500.0, 10.0
 """At the holding potential, conditioning, and test, ms."""
+SETTLED = 3000.0
+"""After which no state of the gating moves any more, ms."""
 TESTS = tuple(range(-90, 61, 5))
 """Of the I-V curve, mV."""
 CONDITIONING = tuple(range(-140, -19, 5))
@@ -87,13 +89,15 @@ def _row(name: str, curve: Curve, unit: str) -> Row:
 
 
 def _half(V: np.ndarray, availability: np.ndarray) -> float:
-    """Where it falls through a half of its largest, mV; NaN where it does not."""
-    share = availability / availability.max() if availability.max() > 0 else availability
-    below = np.flatnonzero((share[1:] < 0.5) & (share[:-1] >= 0.5))
+    """Where it falls through a half of its largest, mV, along a Boltzmann curve between two points; else NaN."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = availability / availability.max()
+        logit = np.log(share / (1 - share))
+    below = np.flatnonzero((logit[1:] < 0) & (logit[:-1] >= 0))
     if not below.size:
         return float("nan")
     k = below[0]
-    return float(V[k] + (V[k + 1] - V[k]) * (share[k] - 0.5) / (share[k] - share[k + 1]))
+    return float(V[k] + (V[k + 1] - V[k]) * logit[k] / (logit[k] - logit[k + 1]))
 
 
 def peak_of_last(cell: Skibsbye2016, phases: list[tuple[Any, float]], dt: float) -> np.ndarray:
@@ -145,8 +149,8 @@ stepped = compiled(_stepped, lambda *args: WIDE)
 
 
 def steady_states(cell: Skibsbye2016, V: np.ndarray, dt: float = 0.1) -> dict[str, np.ndarray]:
-    """Where each state of the gating has settled after 500 ms at each potential (mV), by steps of `dt` ms."""
-    steps, dtype = round(PULSE / dt), dtype_of(cell)
+    """Where each state of the gating has settled after 3 s at each potential (mV), by steps of `dt` ms."""
+    steps, dtype = round(SETTLED / dt), dtype_of(cell)
     held = jnp.broadcast_to(jnp.asarray(V, dtype), (steps, len(V)))
     states, _ = stepped(cell, held, held, jnp.asarray(dt, dtype), None)
     return {name: np.asarray(x)[-1] for name, x in states.items()}

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import numpy as np
 
-from ...cell import AbstractCell
 from ...files.writing import Where, write_text
+from ...models import Skibsbye2016
 from ...text_tables import text_table
 
 
@@ -54,7 +54,7 @@ class Evaluation(eqx.Module):
 
     rows: tuple[Row, ...]
     curves: dict[str, Any]
-    cell: AbstractCell
+    cell: Skibsbye2016
     dt: float
     solver: str
     beats: int
@@ -77,14 +77,14 @@ class Evaluation(eqx.Module):
         return f"{self._heading()}\n{text_table([HEADINGS, *map(_texts, self.rows)], left=2)}"
 
     def _heading(self) -> str:
-        gating = type(getattr(self.cell, "sodium", self.cell)).__name__
+        gating = type(self.cell.sodium).__name__
         pacing = f"{self.beats} beats every {self.cycle_length:g} ms"
         return f"{gating}, {self.solver}, dt = {self.dt:g} ms, {self.precision}, {pacing}"
 
     def as_json(self) -> dict[str, Any]:
         """The settings and the rows, of plain numbers and texts; what is not finite is None."""
         return {
-            "gating": type(getattr(self.cell, "sodium", self.cell)).__name__,
+            "gating": type(self.cell.sodium).__name__,
             "dt_ms": self.dt,
             "solver": self.solver,
             "precision": self.precision,
