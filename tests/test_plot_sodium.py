@@ -94,7 +94,7 @@ def test_a_page_holds_what_was_done_and_refuses_nothing_at_all(found, tmp_path):
     drawn = [ax for part in page.subfigs for ax in part.axes]
     assert len(drawn) == 2 + 2 + 3 + 3 and all(ax.get_xlabel() and ax.get_ylabel() for ax in drawn)
     nothing = jc.sodium.Evaluation((), {}, CELL, 0.1, "RushLarsenMidpoint", 100, 1000.0, "float64")
-    with pytest.raises(ValueError, match="found = no experiment; allowed: at least one of"):
+    with pytest.raises(ValueError, match="found = 'no experiment'; allowed: at least one of"):
         sodium.evaluation(nothing)
     with pytest.raises(ValueError, match="allowed: one with the experiment 'beats'"):
         sodium.last_beat(nothing)

@@ -117,7 +117,8 @@ ALONG = dataclasses.replace(
     RUN, ys={"u": np.zeros((9, 6))}, activation_times=FRONT[:, 0], repolarisation_times=FRONT[:, 0] + 1, tissue=CABLE
 )
 ATRIAL = jc.models.Skibsbye2016()
-EVALUATED = SO.Evaluation((), {}, ATRIAL, 0.1, "RushLarsenMidpoint", 2, 1000.0, "float64")
+APD90 = SO.Row("beats", "APD90", 1.0, 1.0, "ms")
+EVALUATED = SO.Evaluation((APD90,), {}, ATRIAL, 0.1, "RushLarsenMidpoint", 2, 1000.0, "float64")
 PATH = TI.TipPath(np.arange(3.0), np.zeros(3), np.zeros(3), 1)
 
 
@@ -862,6 +863,7 @@ RESULTS = {
     "RatesTerm",
     "RushLarsen",
     "RushLarsen2",
+    "RushLarsenMidpoint",
     "Status",
     "Trace",
     "ActionPotentials",
@@ -874,6 +876,7 @@ RESULTS = {
     "Targets",
     "Batch",
     "DoseResponse",
+    "Row",
     "Screening",
     "Reason",
     "Posterior",

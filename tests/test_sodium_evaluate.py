@@ -88,9 +88,7 @@ def test_the_peak_is_that_of_a_voltage_clamp_of_the_whole_cell():
         clamp = jc.protocols.VoltageSteps([-120.0, level], [100.0, 5.0])
         trace = jc.simulate(CELL, clamp, t1=105.0, save_at=100.0 + 0.01 * np.arange(1, 500), outputs=["I_Na"])
         whole.append(np.abs(trace.ys.I_Na).max())
-    assert np.allclose(
-        peaks / peaks.max(), np.array(whole) / max(whole), rtol=0.03
-    )  # I_NaL is in it, and its sodium moves
+    assert np.allclose(peaks / peaks.max(), np.array(whole) / max(whole), rtol=0.03)  # there is I_NaL too
 
 
 def test_float32_is_evaluated_in_float32():

@@ -11,7 +11,7 @@ from ..models import Skibsbye2016
 from ..sodium import Evaluation
 from ..sodium.evaluation import action_potential_clamp, beats, clamps, restitution
 from ..sodium.evaluation.clamps import steady_states
-from .style import COLOURS, INK, empty_figure, given_or_new, house_style, legend
+from .style import COLOURS, INK, axes_named, empty_figure, given_or_new, house_style, legend
 
 REFERENCE = {"color": INK, "linewidth": 2.4, "alpha": 0.55}
 """The reference is drawn wide and grey, what is evaluated thin upon it."""
@@ -27,10 +27,9 @@ CLAMPS: dict[Clamp, tuple[str, str]] = {
 @typed
 def gate_along_beat(found: Evaluation, gate: str = "m", ax: Any = None) -> Any:
     """A gate along the reference's action potential: the reference's own, and the evaluated gating's under that V."""
-    along = _curves(found, action_potential_clamp.NAME)
+    ax, along = given_or_new(ax), _curves(found, action_potential_clamp.NAME)
     if gate not in along.gates:
         raise refusal("gate", gate, "", f"of {', '.join(along.gates)}")
-    ax = given_or_new(ax)
     ax.plot(along.ts, along.reference_gates[gate], label="reference", **REFERENCE)
     ax.plot(along.ts, along.gates[gate], label="evaluated", **LEARNED)
     ax.set_xlabel("time since the stimulus (ms)")
@@ -55,13 +54,13 @@ def gate_of_potential(cells: Mapping[str, Any], gate: str = "m", ax: Any = None)
 
 @typed
 def last_beat(found: Evaluation, ax: Any = None, below: Any = None) -> Any:
-    """V of the last beat, reference and evaluated; with the difference on `below`, axes of its own, if given."""
-    beat = _curves(found, beats.NAME)
+    """V of the last beat, reference and evaluated; with the difference on the axes `below`, if there are such."""
     ax = given_or_new(ax)
+    last = ax if below is None else axes_named("below", below)
+    beat = _curves(found, beats.NAME)
     ax.plot(beat.ts, beat.reference, label="converged reference", **REFERENCE)
     ax.plot(beat.ts, beat.V, label=f"{type(found.cell.sodium).__name__}, {found.dt:g} ms", **LEARNED)
     ax.set_ylabel("V (mV)")
-    last = ax if below is None else given_or_new(below)
     if below is not None:
         below.axhline(0, color=INK, linewidth=0.6)
         below.plot(beat.ts, beat.V - beat.reference, **LEARNED)
@@ -75,8 +74,7 @@ def last_beat(found: Evaluation, ax: Any = None, below: Any = None) -> Any:
 @typed
 def apd_restitution(found: Evaluation, protocol: Literal["S1-S2", "dynamic"] = "S1-S2", ax: Any = None) -> Any:
     """APD90 against the interval (of the dynamic protocol the last two beats at each), reference and evaluated."""
-    both = _curves(found, restitution.NAME)
-    ax = given_or_new(ax)
+    ax, both = given_or_new(ax), _curves(found, restitution.NAME)
     named = (("reference", both.reference, REFERENCE, "o"), ("evaluated", both.found, LEARNED, "."))
     for label, curves, style, marker in named:
         values = curves.s1_s2[:, None] if protocol == "S1-S2" else curves.dynamic
@@ -90,8 +88,7 @@ def apd_restitution(found: Evaluation, protocol: Literal["S1-S2", "dynamic"] = "
 @typed
 def clamp(found: Evaluation, which: Clamp = "availability", ax: Any = None) -> Any:
     """One of the curves of the voltage clamps, reference and evaluated."""
-    curve = getattr(_curves(found, clamps.NAME), which)
-    ax = given_or_new(ax)
+    ax, curve = given_or_new(ax), getattr(_curves(found, clamps.NAME), which)
     ax.plot(curve.x, curve.reference, marker="o", label="reference", **REFERENCE)
     ax.plot(curve.x, curve.found, marker=".", label="evaluated", **LEARNED)
     if which == "recovery":
@@ -177,5 +174,6 @@ def _draw_gates(found: Evaluation, part: Any) -> None:
 def _curves(found: Evaluation, name: str) -> Any:
     """What an experiment measured; a ValueError where it was not done."""
     if name not in found.curves:
-        raise refusal("found", f"an evaluation of {', '.join(found.curves)}", "", f"one with the experiment {name!r}")
+        done = f"an evaluation of {', '.join(found.curves) or 'nothing'}"
+        raise refusal("found", done, "", f"one with the experiment {name!r}")
     return found.curves[name]

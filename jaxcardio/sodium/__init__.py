@@ -3,3 +3,4 @@
 from .evaluate import EXPERIMENTS as EXPERIMENTS
 from .evaluate import evaluate as evaluate
 from .evaluation.table import Evaluation as Evaluation
+from .evaluation.table import Row as Row

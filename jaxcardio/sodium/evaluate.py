@@ -78,9 +78,8 @@ def evaluate(
     check_whole("beats", beats, "stimuli")
     allowed = "100 to 10000 ms"
     check_known("cycle_length", cycle_length, "ms", allowed, lambda x: (x >= 100) & (x <= 1e4))
-    for name in experiments:
-        if name not in EXPERIMENTS:
-            raise refusal("experiments", name, "", f"of {', '.join(EXPERIMENTS)}")
+    if not experiments or not set(experiments) <= set(EXPERIMENTS):
+        raise refusal("experiments", ", ".join(experiments), "", f"of {', '.join(EXPERIMENTS)}, at least one")
     lists = {"intervals": intervals, "cable_intervals": cable_intervals}
     spans = {name: _checked_intervals(name, given) for name, given in lists.items()}
     reference = Skibsbye2016() if reference is None else reference

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import numpy as np
 
+from ...annotations import typed
+from ...arguments import refusal
 from ...files.writing import Where, write_text
 from ...models import Skibsbye2016
 from ...text_tables import text_table
@@ -66,11 +68,14 @@ class Evaluation(eqx.Module):
         """Whether every row that has a bar is within it."""
         return all(row.met is not False for row in self.rows)
 
+    @typed
     def row(self, name: str, experiment: str | None = None) -> Row:
         """The row of this name; of one experiment where several have it. ValueError: there is none."""
         found = [row for row in self.rows if row.name == name and experiment in (None, row.experiment)]
         if not found:
-            raise ValueError(f"name = {name!r}; allowed: {', '.join(dict.fromkeys(row.name for row in self.rows))}")
+            asked = name if experiment is None else f"{name} of experiment {experiment}"
+            known = ", ".join(dict.fromkeys(row.name for row in self.rows))
+            raise refusal("name", asked, "", known or "none: there are no rows")
         return found[0]
 
     def __str__(self) -> str:
