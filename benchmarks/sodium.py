@@ -30,6 +30,7 @@ import numpy as np
 from common import RESULTS, machine, table, write_json
 
 import jaxcardio as jc
+from jaxcardio.models import SkibsbyeSodiumGating
 from jaxcardio.one_cell import FLAG
 from jaxcardio.sodium.evaluation.pacing import pulses
 
@@ -63,34 +64,48 @@ class Way(NamedTuple):
     """A gating, and what steps it."""
 
     name: str
-    cell: Any
+    gating: Callable[[float], Any]
+    """Of the step (ms): a table is made for the step that reads it."""
     solver: Any
+
+    def cell(self, dt: float) -> Any:
+        return jc.models.Skibsbye2016().replace(sodium=self.gating(dt))
+
+
+def table_of(order: Any) -> Callable[[float], Any]:
+    """Exact rates as a table for steps of dt, of which the splitting step takes halves too."""
+    return lambda dt: jc.sodium.tabulate(SkibsbyeSodiumGating(), (dt / 2, dt), order=order)
+
+
+def shipped(name: str) -> Callable[[float], Any]:
+    return lambda dt: jc.sodium.load(name)
+
+
+GATINGS: dict[str, Callable[[float], Any]] = {
+    "linear table": table_of("linear"),
+    "cubic table": table_of("cubic"),
+    "published": shipped("published"),
+    "rates": shipped("rates"),
+    "flow_map": shipped("flow_map"),
+}
+"""The rivals of exact rates."""
+EXACT_SOLVERS = {solver.__name__: solver for solver in (jc.RushLarsen, jc.RushLarsen2, jc.RushLarsenMidpoint)}
 
 
 def ways(names: Sequence[str] | None) -> list[Way]:
     """Exact rates by three solvers; all others by the splitting step. Those of these names, or all."""
-    cell, step = jc.models.Skibsbye2016(), jc.RushLarsenMidpoint()
-    exact = [Way(f"exact, {type(s).__name__}", cell, s) for s in (jc.RushLarsen(), jc.RushLarsen2(), step)]
-    found = [way for way in exact if names is None or "exact" in names or way.name in names]
-    for name, make in GATINGS.items():
-        if names is None or name in names:
-            found.append(Way(f"{name}, {type(step).__name__}", cell.replace(sodium=make()), step))
-    return found
-
-
-GATINGS: dict[str, Callable[[], Any]] = {
-    "linear table": lambda: jc.sodium.RateTable(jc.models.Skibsbye2016().sodium, kind="linear"),
-    "cubic table": lambda: jc.sodium.RateTable(jc.models.Skibsbye2016().sodium, kind="cubic"),
-    "published": lambda: jc.sodium.load("published"),
-    "rates": lambda: jc.sodium.load("rates"),
-    "flow_map": lambda: jc.sodium.load("flow_map"),
-}
-"""The rivals of exact rates."""
+    step = jc.RushLarsenMidpoint()
+    exact = EXACT_SOLVERS.items() if names is None or "exact" in names else ()
+    found = [Way(f"exact, {name}", lambda dt: SkibsbyeSodiumGating(), solver()) for name, solver in exact]
+    return found + [
+        Way(f"{name}, {type(step).__name__}", make, step)
+        for name, make in GATINGS.items() if names is None or name in names
+    ]  # fmt: skip
 
 
 def errors(way: Way, dt: float, beats: int) -> dict[str, float]:
     """Of the last beat, by the library's own evaluation."""
-    found = jc.sodium.evaluate(way.cell, dt, solver=way.solver, beats=beats, experiments=["beats"])
+    found = jc.sodium.evaluate(way.cell(dt), dt, solver=way.solver, beats=beats, experiments=["beats"])
     steepest, true = found.row("steepest step"), found.row("dV/dt max")
     return {
         "rmse_mV": found.row("RMSE of V, whole beat").value,
@@ -103,7 +118,7 @@ def errors(way: Way, dt: float, beats: int) -> dict[str, float]:
 
 def job(way: Way, dt: float, cells: int, span: float) -> Callable[[], Any]:
     """Runs so many cells, all a little different, for so long."""
-    cell = way.cell
+    cell = way.cell(dt)
     if cells > 1:
         cell = cell.replace(g_Kr=cell.g_Kr * jnp.linspace(0.9, 1.1, cells))
 
@@ -132,7 +147,7 @@ def rows_of(chosen: Sequence[Way], sizes: Sizes) -> list[dict[str, Any]]:
     found = {}
     for way in chosen:
         for dt in sizes.steps:
-            # A gating without memory never makes an upstroke, and costs a hundred times what others do.
+            # Without a memory there is no upstroke, and the network costs a hundred times what others do.
             beats = 1 if way.name.startswith("published") else sizes.beats
             found[way.name, dt] = errors(way, dt, beats) | {"beats": beats}
             say(f"{way.name}, {dt} ms: {found[way.name, dt]['rmse_mV']:.4f} mV")

@@ -6,7 +6,6 @@ from typing import Any
 import jax.numpy as jnp
 
 from .. import plot, sodium
-from ..arguments import check_seed
 from ..cell import astype
 from ..files.writing import write_figure
 from ..models import Skibsbye2016
@@ -16,12 +15,13 @@ from .common import checked_output
 
 SOLVERS = {"rush-larsen": RushLarsen, "rush-larsen-2": RushLarsen2, "rush-larsen-midpoint": RushLarsenMidpoint}
 
+TRAINERS = {"rates": sodium.train_rates, "flow_map": sodium.train_flow_map, "published": sodium.train_published}
+
 
 def _train(given: argparse.Namespace) -> int:
     out = checked_output(given.out or f"sodium_{given.network}.h5", (".h5", ".hdf5"))
-    check_seed(given.seed)
-    trained = sodium.train(given.network, seed=given.seed, progress=True)
-    sodium.save(out, trained)
+    trained = TRAINERS[given.network](seed=given.seed, progress=True)
+    sodium.save(out, trained.gating)
     print(f"wrote {out} ({out.stat().st_size} bytes)")
     return 0
 
