@@ -36,7 +36,7 @@ def test_its_figure(tmp_path):
     ("given", "said"),
     [
         (["evaluate", "nofile.h5"], "nofile.h5"),
-        (["evaluate", "exact", "--dt", "3"], "--dt = 3.0 ms; allowed: 0.001 to 0.5 ms"),
+        (["evaluate", "exact", "--dt", "3"], "--dt = 3.0 ms; allowed: 0.005 to 0.5 ms"),
         (["evaluate", "exact", "--experiments", "beats,tissue"], "tissue"),
         (["train", "nothing"], "invalid choice: 'nothing'"),
         (["train"], "the following arguments are required: network"),

@@ -1,6 +1,7 @@
 """The evaluation of a sodium gating: it sees no error where there is none, and the right one where there is."""
 
 import json
+from typing import Any
 
 import diffrax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 
 import jaxcardio as jc
 from jaxcardio.sodium.evaluation.beats import reference_of
-from jaxcardio.sodium.evaluation.clamps import peak_of_last, steady_states
+from jaxcardio.sodium.evaluation.clamps import peaks_of_last, steady_states
 from jaxcardio.sodium.evaluation.pacing import AMPLITUDE, DURATION, Stepping
 from jaxcardio.sodium.evaluation.restitution import curves
 from jaxcardio.sodium.evaluation.table import Evaluation, Row
@@ -22,8 +23,8 @@ SHORT = {"beats": 1, "cycle_length": 400.0}
 
 def shifted(by: float) -> jc.models.Skibsbye2016:
     """The cell whose sodium channel gates at potentials higher by so many mV."""
-    sodium = CELL.sodium
-    return CELL.replace(m_V_half=sodium.m_V_half - by, h_V_half=sodium.h_V_half - by)
+    usual = jc.models.SkibsbyeSodiumGating()
+    return CELL.replace(m_V_half=usual.m_V_half - by, h_V_half=usual.h_V_half - by)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_a_shifted_channel_is_seen_by_every_clamp_and_its_shift_read_off(by):
     assert abs(found.row("V of half availability").difference - by) < 0.05  # between points 5 mV apart
     for name in ("peak current", "availability"):
         row = found.row(f"{name}, where most wrong")
-        assert row.met is False and np.sign(row.difference) == np.sign(row.value - row.reference)
+        assert row.met is False
     assert not found.met
 
 
@@ -82,7 +83,7 @@ def test_gates_settle_at_the_steady_states_of_the_equations():
 
 def test_the_peak_is_that_of_a_voltage_clamp_of_the_whole_cell():
     V = np.array([-40.0, -20.0, 0.0])
-    peaks = np.abs(peak_of_last(CELL, [(-120.0, 100.0), (V, 5.0)], 0.01))
+    peaks = peaks_of_last(CELL, [[(level, 5.0)] for level in V], 0.01)
     whole = []
     for level in V:
         clamp = jc.protocols.VoltageSteps([-120.0, level], [100.0, 5.0])
@@ -92,7 +93,7 @@ def test_the_peak_is_that_of_a_voltage_clamp_of_the_whole_cell():
 
 
 def test_float32_is_evaluated_in_float32():
-    cell = jc.astype(CELL, jnp.float32)
+    cell: Any = jc.astype(CELL, jnp.float32)
     found = jc.sodium.evaluate(cell, experiments=["clamps", "ap_clamp"], reference=CELL, **SHORT)
     assert found.precision == "float32"
     assert all(abs(row.difference) < 0.01 for row in found.rows if row.experiment == "clamps")

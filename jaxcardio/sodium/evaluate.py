@@ -24,7 +24,7 @@ INTERVALS = tuple(range(300, 1001, 50))
 """S1-S2 intervals and cycle lengths of the action potentials' restitution, ms."""
 CABLE_INTERVALS = (300, 400, 600)
 """S1-S2 intervals of the velocity's, ms."""
-SHORTEST, LONGEST = 1e-3, 0.5
+SHORTEST, LONGEST = 0.005, 0.5
 """Steps that can be evaluated, ms."""
 
 

@@ -43,7 +43,7 @@ def action_potential_clamp(
     middle, after = (jnp.asarray(V[first::2, None], dtype) for first in (1, 2))
     first = hybrid.sodium.initial(true.start)
     first = {name: jnp.full(1, x, dtype) for name, x in first.items()}
-    gates, current = stepped(hybrid, middle, after, jnp.asarray(dt, dtype), first)
+    gates, current = stepped(hybrid, middle[:0], middle, after, jnp.asarray(dt, dtype), first)
     found, ts = np.asarray(current, float)[:, 0], halves[2::2]
     open_known = np.asarray(reference.sodium.open_probability(known), float)
     E_Na = float(nernst(1, reference.initial_state().Na_ss, reference.Na_o, reference.R * reference.T / reference.F))

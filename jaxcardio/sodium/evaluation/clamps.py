@@ -4,7 +4,7 @@ Both gatings are stepped by the same steps, so that what differs is the gating. 
 the driving force at the cell's initial sodium concentration, relative to the largest peak of the reference.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,32 +54,25 @@ class Clamps(NamedTuple):
 
 
 def clamps(hybrid: Skibsbye2016, reference: Skibsbye2016, dt: float) -> Experiment:
-    """The three protocols of a sodium channel, by steps of `dt` ms."""
+    """The three protocols of a sodium channel, by steps of `dt` ms. A peak is the largest current after a step."""
     protocols = {
-        "peak current": (np.array(TESTS, float), [(HOLD, SETTLE), (np.array(TESTS, float), TEST_PULSE)], "mV"),
-        "availability": (
-            np.array(CONDITIONING, float),
-            [(HOLD, SETTLE), (np.array(CONDITIONING, float), PULSE), (TEST, TEST_PULSE)],
-            "mV",
-        ),
+        "peak current": (TESTS, [[(V, TEST_PULSE)] for V in TESTS]),
+        "availability": (CONDITIONING, [[(V, PULSE), (TEST, TEST_PULSE)] for V in CONDITIONING]),
+        "recovery": (GAPS, [[(TEST, PULSE), (RECOVERING, gap), (TEST, TEST_PULSE)] for gap in GAPS]),
     }
-    rows, found = [], []
-    for name, (x, phases, unit) in protocols.items():
-        found.append(_compared(hybrid, reference, x, [phases], dt))
-        rows.append(_row(name, found[-1], unit))
-    gaps = [[(HOLD, SETTLE), (TEST, PULSE), (np.full(1, RECOVERING), gap), (TEST, TEST_PULSE)] for gap in GAPS]
-    found.append(_compared(hybrid, reference, np.array(GAPS), gaps, dt))
-    rows.append(_row("recovery", found[-1], "ms"))
-    V, learned, true = found[1]
-    rows.insert(2, Row(NAME, "V of half availability", _half(V, learned), _half(V, true), "mV"))
-    return Experiment(tuple(rows), Clamps(*found))
-
-
-def _compared(hybrid, reference, x: np.ndarray, protocols: list[Any], dt: float) -> Curve:
-    found, true = (
-        np.abs(np.concatenate([peak_of_last(cell, phases, dt) for phases in protocols])) for cell in (hybrid, reference)
-    )
-    return Curve(x, found / true.max(), true / true.max())
+    rows = [row for _, several in protocols.values() for row in several]
+    ends = np.cumsum([len(several) for _, several in protocols.values()])[:-1]
+    peaks = [np.split(peaks_of_last(cell, rows, dt), ends) for cell in (hybrid, reference)]
+    curves = [
+        Curve(np.array(x, float), found / true.max(), true / true.max())
+        for (x, _), found, true in zip(protocols.values(), *peaks, strict=True)
+    ]
+    V, learned, true = curves[1]
+    told = [
+        _row(name, curve, "ms" if name == "recovery" else "mV") for name, curve in zip(protocols, curves, strict=True)
+    ]
+    told.insert(2, Row(NAME, "V of half availability", _half(V, learned), _half(V, true), "mV"))
+    return Experiment(tuple(told), Clamps(*curves))
 
 
 def _row(name: str, curve: Curve, unit: str) -> Row:
@@ -100,30 +93,38 @@ def _half(V: np.ndarray, availability: np.ndarray) -> float:
     return float(V[k] + (V[k + 1] - V[k]) * logit[k] / (logit[k] - logit[k + 1]))
 
 
-def peak_of_last(cell: Skibsbye2016, phases: list[tuple[Any, float]], dt: float) -> np.ndarray:
-    """Largest |open probability * (V - E_Na)| of the last phase, mV, one a potential.
+def peaks_of_last(cell: Skibsbye2016, rows: list[list[tuple[float, float]]], dt: float) -> np.ndarray:
+    """Largest |open probability * (V - E_Na)| in the last phase of each row, mV, (rows,).
 
     Args:
         cell: whose gating is clamped.
-        phases: potential (mV; a number, or one a row) and how long, ms.
+        rows: phases of each row, potential (mV) and how long (ms), the last of one length. Before the first the
+            gating settles at the holding potential.
         dt: of the steps, ms.
     """
-    rows = max(np.size(V) for V, _ in phases)
-    counts = [max(1, round(length / dt)) for _, length in phases]
-    levels = [np.broadcast_to(np.asarray(V, float), (rows,)) for V, _ in phases]
-    V = np.repeat(np.stack(levels), counts, axis=0)
-    dtype = dtype_of(cell)
-    _, current = stepped(cell, jnp.asarray(V, dtype), jnp.asarray(V, dtype), jnp.asarray(dt, dtype), None)
-    last = np.asarray(current)[-counts[-1] :]
-    return last[np.argmax(np.abs(last), axis=0), np.arange(rows)]
+    steps = [np.concatenate([np.full(max(1, round(ms / dt)), float(V)) for V, ms in phases]) for phases in rows]
+    longest = max(map(len, steps)) + round(SETTLE / dt)
+    V = np.stack([np.pad(x, (longest - len(x), 0), constant_values=HOLD) for x in steps], axis=1)
+    seen = max(1, round(rows[0][-1][1] / dt))
+    V = jnp.asarray(V, dtype_of(cell))
+    _, current = stepped(cell, V[:-seen], V[-seen:], V[-seen:], jnp.asarray(dt, V.dtype), None)
+    return np.asarray(jnp.abs(current).max(axis=0), float)
 
 
-def _stepped(cell: Skibsbye2016, V, V_after, dt, first):
+def steady_states(cell: Skibsbye2016, V: np.ndarray, dt: float = 0.1) -> dict[str, np.ndarray]:
+    """Where each state of the gating has settled after 3 s at each potential (mV), by steps of `dt` ms."""
+    held = jnp.broadcast_to(jnp.asarray(V, dtype_of(cell)), (round(SETTLED / dt), len(V)))
+    states, _ = stepped(cell, held[1:], held[:1], held[:1], jnp.asarray(dt, held.dtype), None)
+    return {name: np.asarray(x)[-1] for name, x in states.items()}
+
+
+def _stepped(cell: Skibsbye2016, before, V, V_after, dt, first):
     """The gating along a prescribed V: its states (steps, rows) by name and its current, mV, after each step.
 
     Args:
         cell: of which only the gating moves.
-        V, V_after: in the middle and at the end of each step, mV, (steps, rows).
+        before: V of the steps of which nothing is kept, mV, (steps before, rows).
+        V, V_after: in the middle and at the end of each step that is kept, mV, (steps, rows).
         dt: ms.
         first: values of its states by name; default those of the cell's initial state.
     """
@@ -133,24 +134,19 @@ def _stepped(cell: Skibsbye2016, V, V_after, dt, first):
     if first is not None:
         everyone = everyone._replace(**first)
 
-    def step(gates, potentials):
+    def moved(gates, V):
+        rates = gating.rates(V, everyone._replace(V=V, **gates))
+        return {n: gates[n] + (r.increment(gates[n], dt) if moves_itself(r) else dt * r) for n, r in rates.items()}
+
+    def kept(gates, potentials):
         middle, after = potentials
-        y = everyone._replace(V=middle, **gates)
-        rates = gating.rates(middle, y)
-        gates = {n: gates[n] + (r.increment(gates[n], dt) if moves_itself(r) else dt * r) for n, r in rates.items()}
-        open_now = gating.open_probability(y._replace(**gates))
+        gates = moved(gates, middle)
+        open_now = gating.open_probability(everyone._replace(V=after, **gates))
         return gates, (gates, open_now * (after - E_Na))
 
-    begin = {name: getattr(everyone, name) for name in gating.states}
-    return jax.lax.scan(step, begin, (V, V_after))[1]
+    gates = {name: getattr(everyone, name) for name in gating.states}
+    gates, _ = jax.lax.scan(lambda gates, V: (moved(gates, V), None), gates, before)
+    return jax.lax.scan(kept, gates, (V, V_after))[1]
 
 
 stepped = compiled(_stepped, lambda *args: WIDE)
-
-
-def steady_states(cell: Skibsbye2016, V: np.ndarray, dt: float = 0.1) -> dict[str, np.ndarray]:
-    """Where each state of the gating has settled after 3 s at each potential (mV), by steps of `dt` ms."""
-    steps, dtype = round(SETTLED / dt), dtype_of(cell)
-    held = jnp.broadcast_to(jnp.asarray(V, dtype), (steps, len(V)))
-    states, _ = stepped(cell, held, held, jnp.asarray(dt, dtype), None)
-    return {name: np.asarray(x)[-1] for name, x in states.items()}
