@@ -41,7 +41,8 @@ def action_potential_clamp(
     known = true.at(np.minimum(halves, cycle_length)).ys
     V, dtype = np.asarray(known.V, float), dtype_of(hybrid)
     middle, after = (jnp.asarray(V[first::2, None], dtype) for first in (1, 2))
-    first = hybrid.sodium.initial(true.start)
+    same = hybrid.sodium.states == reference.sodium.states
+    first = {n: getattr(true.start, n) for n in hybrid.sodium.states} if same else hybrid.sodium.initial(true.start)
     first = {name: jnp.full(1, x, dtype) for name, x in first.items()}
     gates, current = stepped(hybrid, middle[:0], middle, after, jnp.asarray(dt, dtype), first)
     found, ts = np.asarray(current, float)[:, 0], halves[2::2]
