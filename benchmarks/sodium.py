@@ -72,9 +72,9 @@ class Way(NamedTuple):
         return jc.models.Skibsbye2016().replace(sodium=self.gating(dt))
 
 
-def table_of(order: Any) -> Callable[[float], Any]:
+def table_of(kind: Any) -> Callable[[float], Any]:
     """Exact rates as a table for steps of dt, of which the splitting step takes halves too."""
-    return lambda dt: jc.sodium.tabulate(SkibsbyeSodiumGating(), (dt / 2, dt), order=order)
+    return lambda dt: jc.sodium.RateTable(SkibsbyeSodiumGating(), (dt / 2, dt), kind=kind)
 
 
 def shipped(name: str) -> Callable[[float], Any]:
