@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .numerics import one_minus_exp
-from .relaxation import Flow, derivative, is_relaxation, moves_itself
+from .relaxation import Flow, derivative, increments_at_once, is_relaxation, moves_itself
 
 
 class RatesTerm(diffrax.AbstractTerm):
@@ -181,7 +181,7 @@ class RushLarsen2(AbstractRushLarsen, diffrax.AbstractAdaptiveSolver):
         dt = terms.contr(t0, t1).astype(_dtype(y0))
         per_ms = jnp.where(made_jump, 0, 0.5 / dt_before)
         # Kept apart from what uses it: XLA else repeats the work of tangents in every fusion, a third of forward mode.
-        frozen = jax.lax.optimization_barrier(_advances(terms.vf(t0, y0, args)))
+        frozen = _kept_apart(_advances(terms.vf(t0, y0, args)))
         ahead = jax.tree.map(
             lambda now, before: now.extrapolated(before, per_ms, dt), frozen, memory, is_leaf=_is_advance
         )
@@ -228,12 +228,13 @@ class RushLarsenMidpoint(AbstractRushLarsen):
         ahead = jax.tree.map(lambda slope: jnp.where(made_jump, 0, half) * slope, last)
         y_half = jax.tree.map(lambda a, x: x if a is None else x + a, ahead, y0, is_leaf=_is_none)
         rates = terms.vf(middle, y_half, args)
+        moved_half, moved = increments_at_once(half), increments_at_once(dt)
         y_half = jax.tree.map(
-            lambda r, x: x + r.increment(x, half) if moves_itself(r) else x, rates, y_half, is_leaf=moves_itself
+            lambda r, x: x + moved_half(r, x) if moves_itself(r) else x, rates, y_half, is_leaf=moves_itself
         )
         slopes = _slopes(terms.vf(middle, y_half, args))
         increments = jax.tree.map(
-            lambda r, x, slope: r.increment(x, dt) if moves_itself(r) else dt * slope,
+            lambda r, x, slope: moved(r, x) if moves_itself(r) else dt * slope,
             rates, y0, slopes, is_leaf=moves_itself,
         )  # fmt: skip
         y1, compensation = _add(y0, increments, compensation)
@@ -271,12 +272,23 @@ def _advances(rates: PyTree) -> PyTree[Advance]:
     return jax.tree.map(_advance, rates, is_leaf=moves_itself)
 
 
+def _kept_apart(tree: PyTree) -> PyTree:
+    """The tree behind an optimization barrier; what is one array in it stays one."""
+    leaves, structure = jax.tree.flatten(tree)
+    different = jax.lax.optimization_barrier({id(x): x for x in leaves})
+    return jax.tree.unflatten(structure, [different[id(x)] for x in leaves])
+
+
 def _is_advance(leaf) -> bool:
     return isinstance(leaf, Advance)
 
 
 def _increments(advances: PyTree[Advance], y, elapsed) -> PyTree:
-    return jax.tree.map(lambda a, x: a.increment(x, elapsed), advances, y, is_leaf=_is_advance)
+    moved = increments_at_once(elapsed)
+    return jax.tree.map(
+        lambda a, x: moved(a.flow, x) if isinstance(a, Mapped) else a.increment(x, elapsed),
+        advances, y, is_leaf=_is_advance,
+    )  # fmt: skip
 
 
 def _dtype(y):
