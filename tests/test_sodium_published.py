@@ -1,5 +1,6 @@
 """The study's sodium network: as printed, and why it cannot make an upstroke."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import equinox as eqx
@@ -13,10 +14,12 @@ from jaxcardio.sodium import (
     PublishedPINN,
     SteadySodiumGating,
     gates_along,
-    hybrid_beats,
+    load,
+    published_beats,
     published_curves,
     published_losses,
     published_table,
+    save,
     train_published,
 )
 from jaxcardio.sodium.published import is_weight
@@ -26,6 +29,7 @@ N = 1000
 V = np.linspace(-100.0, 100.0, N)
 E_NA = 8314 * 310.15 / 96487 * np.log(130 / 7.7869)
 GOAL = 1e-4
+SHIPPED = Path(jc.__file__).parent / "data" / "sodium_published.h5"
 
 
 def logistic(x):
@@ -76,7 +80,7 @@ def network() -> PublishedPINN:
 
 @pytest.fixture(scope="module")
 def beats():
-    return hybrid_beats({"exact": jc.models.SkibsbyeSodiumGating(), "control": SteadySodiumGating()})
+    return published_beats(load("published"))
 
 
 def test_the_layers_are_those_of_the_paper(network):
@@ -194,7 +198,9 @@ def test_the_smoothness_alone_keeps_the_right_gates_from_the_goal():
     np.testing.assert_allclose(
         0.01 * published_losses(SteadySodiumGating(), jnp.asarray(V)).smoothness, 3.5e-4, rtol=0.02
     )
-    np.testing.assert_allclose(0.01 * found.smoothness, 0.011, rtol=0.02)
+    np.testing.assert_allclose(
+        0.01 * published_losses(SteadySodiumGating(), jnp.asarray(V), "sum").smoothness, 0.011, rtol=0.02
+    )
 
 
 def test_the_goal_is_met_by_gates_that_are_wrong():
@@ -228,7 +234,9 @@ def test_the_target_is_the_window_current():
 
 
 def test_the_same_seed_trains_the_same_network():
-    one, again, other = (train_published(seed=seed, steps=20) for seed in (0, 0, 1))
+    one, other = (train_published(seed=seed, steps=20) for seed in (0, 1))
+    with jax.enable_x64(False):
+        again = train_published(steps=20)
     assert one.stopped == "steps"
     assert one.losses.total.shape == (20,)
     assert eqx.tree_equal(one.gating, again.gating)
@@ -251,12 +259,12 @@ def test_training_ends_where_the_loss_is_below_the_goal():
 
 
 def test_without_a_memory_the_upstroke_is_the_stimulus(beats):
-    exact, control = (jc.biomarkers.action_potentials(trace) for trace in beats.values())
+    exact, control = (jc.biomarkers.action_potentials(beats[name]) for name in ("exact rates", "exact steady states"))
     assert exact.dvdt_max[0] > 150
     assert exact.peak[0] > 20
     np.testing.assert_allclose(control.dvdt_max[0], 11.5, rtol=0.01)  # pA/pF of the stimulus are V/s
     assert control.peak[0] < -40
-    error = np.asarray(beats["control"].V) - np.asarray(beats["exact"].V)
+    error = np.asarray(beats["exact steady states"].V) - np.asarray(beats["exact rates"].V)
     assert 12 < np.sqrt(np.mean(error**2)) < 25
     cell = jc.models.Skibsbye2016().replace(sodium=SteadySodiumGating())
     twice = jc.simulate(cell, jc.protocols.PulseTrain(-22.0, 2.0, 1000.0), t1=100.0, save_every=0.1)
@@ -264,15 +272,15 @@ def test_without_a_memory_the_upstroke_is_the_stimulus(beats):
 
 
 def test_gates_along_a_beat_remember(beats):
-    followed, steady = gates_along(SteadySodiumGating(), beats["exact"])
+    followed, steady = gates_along(SteadySodiumGating(), beats["exact rates"])
     conducts, window = (576 * g.m**3 * g.h1 * g.h2 for g in (followed, steady))
     assert conducts.max() > 1000 * window.max()
-    followed, steady = gates_along(SteadySodiumGating(), beats["control"])
+    followed, steady = gates_along(SteadySodiumGating(), beats["exact steady states"])
     np.testing.assert_allclose(followed.m, steady.m, atol=0.01)
 
 
-def test_the_table_of_the_paper_beside_ours(network):
-    rows = {row.name: row for row in published_table(network.astype(jnp.float32), dt=0.02)}
+def test_the_table_of_the_paper_beside_ours(beats):
+    rows = {row.name: row for row in published_table(beats)}
     printed, exact, control = rows["paper: network"], rows["exact rates"], rows["exact steady states"]
     assert (printed.apd90, printed.dvdt_max, printed.rmse) == (284.4, 213.4, 0.18)
     assert exact.fires
@@ -280,6 +288,10 @@ def test_the_table_of_the_paper_beside_ours(network):
     assert abs(exact.apd90 - rows["paper: exact rates"].apd90) < 8
     assert not control.fires
     assert control.rmse > 50 * printed.rmse
+    # The network has what it was asked for, the window current, and is the control.
+    shipped = rows["published network"]
+    assert not shipped.fires
+    np.testing.assert_allclose([shipped.rmse, shipped.dvdt_max], [control.rmse, control.dvdt_max], rtol=0.01)
     of_the_table, of_the_text = (rows[name] for name in rows if "APD90 +" in name)
     np.testing.assert_allclose(of_the_text.apd90 - exact.apd90, 6.6)
     # An APD90 difference of 6.6 ms alone is worth more than the printed RMSE, one of 0.6 ms less.
@@ -310,10 +322,26 @@ def test_a_run_has_a_gradient_to_the_weights(network):
     np.testing.assert_allclose(jnp.sum(gradient.last.bias), (ahead - behind) / 2e-4, rtol=1e-4)
 
 
-def test_an_empty_network_of_the_same_structure(network):
-    empty = PublishedPINN.empty(network.about)
-    assert jax.tree.structure(empty) == jax.tree.structure(network)
-    assert [x.shape for x in jax.tree.leaves(empty)] == [x.shape for x in jax.tree.leaves(network)]
+def test_a_network_in_a_file_is_the_network(network, tmp_path):
+    small = PublishedPINN(width=8, blocks=2, scale=50.0, key=jax.random.key(1))
+    save(tmp_path / "small.h5", small)
+    assert eqx.tree_equal(load(tmp_path / "small.h5"), small)
+    save(tmp_path / "n.h5", network)
+    read = load(tmp_path / "n.h5")
+    np.testing.assert_allclose(read.gates(jnp.asarray(V)), network.gates(jnp.asarray(V)), atol=1e-5)
+    (tmp_path / "cut.h5").write_bytes((tmp_path / "n.h5").read_bytes()[:-100])
+    for name in ("cut.h5", "none.h5"):
+        with pytest.raises(ValueError, match=name):
+            load(tmp_path / name)
+
+
+def test_the_network_that_ships_has_the_current_and_not_the_gates():
+    assert SHIPPED.stat().st_size < 100_000
+    curves = published_curves(load("published"))
+    peak = np.abs(curves.target).max()
+    assert np.sqrt(np.mean((curves.current - curves.target) ** 2)) < 0.06 * peak
+    assert all(np.abs(x - y).max() > 0.3 for x, y in zip(curves.network, curves.exact, strict=True))
+    assert np.abs(curves.network.m).max() < 0.1
 
 
 @pytest.mark.parametrize(
@@ -324,9 +352,9 @@ def test_an_empty_network_of_the_same_structure(network):
         (lambda: train_published(goal=0.0), "goal = 0.0"),
         (lambda: train_published(norms="max"), "norms = 'max'"),  # pyright: ignore[reportArgumentType]
         (lambda: PublishedPINN(scale=0.0, key=jax.random.key(0)), "scale = 0.0 mV"),
-        (lambda: hybrid_beats({}), "gatings"),
-        (lambda: hybrid_beats({"a": SteadySodiumGating()}, beats=0), "beats = 0 beats"),
-        (lambda: hybrid_beats({"a": SteadySodiumGating()}, dt=2.0), "dt = 2.0 ms"),
+        (lambda: published_beats(SteadySodiumGating(), beats=0), "beats = 0 beats"),
+        (lambda: published_beats(SteadySodiumGating(), dt=2.0), "dt = 2.0 ms"),
+        (lambda: published_table({}), "traces"),
         (lambda: published_curves(SteadySodiumGating(), np.array([np.nan])), "V = "),
         (lambda: gates_along(SteadySodiumGating(), jc.Trace.from_samples([0.0, 1.0], [0.0, 1.0])), "m, h1, h2"),
     ],

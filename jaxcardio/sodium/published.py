@@ -130,13 +130,12 @@ class PublishedPINN(AbstractSodiumGating):
         """The network with its numbers in this dtype."""
         return jax.tree.map(lambda x: x.astype(dtype), self)
 
-    @property
-    def about(self) -> dict[str, Any]:
-        """What `empty` needs to build a network of the same structure; goes into JSON."""
+    def architecture(self) -> dict[str, Any]:
+        """What `of_architecture` makes a network of the same structure from."""
         return {"width": self.first.out_features, "blocks": len(self.blocks), "scale": self.scale}
 
     @classmethod
-    def empty(cls, about: dict[str, Any]) -> Self:
+    def of_architecture(cls, about: dict[str, Any]) -> Self:
         """A network of the structure that is described, to be filled. KeyError or ValueError: it is not described."""
         options = {name: about[name] for name in ("width", "blocks", "scale")}
         return cls(**options, key=jax.random.key(0))

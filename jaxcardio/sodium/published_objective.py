@@ -20,8 +20,9 @@ What is wrong with them.
 - Equation 12 ties the physics' weight to the data's loss. Below L_data = 10 pA^2 the two fall together, and the physics
   terms gain no relative weight; near the target they have none: 1e-6 at L_data = 1e-4.
 - Equation 11 is no small term. Gates with the true steady slopes have L_grad = 0.0347 (means; 1.098 as sums), which
-  with lambda_grad = 0.01 makes L >= 3.5e-4 (means) or 1.1e-2 (sums): L < 1e-4 is out of reach of the right gates. Only
-  a network that has other gates, flatter ones with the same product, can stop by that rule.
+  with lambda_grad = 0.01 makes L >= 3.5e-4 (means) or 1.1e-2 (sums): L < 1e-4 is out of reach of the right gates.
+- It is within reach of wrong ones. With m = 1 at all voltages and the whole window in h1 = h2, L is below 1e-5. And
+  were the current counted in nA, or in pA/pF of 50 pF, a channel that never opens would do: L_data = 2e-8 or 9e-6.
 """
 
 from typing import Literal, NamedTuple

@@ -1,4 +1,14 @@
-"""The study's training: full batch, AdamW, cosine annealing with restarts, then a lower rate on each plateau."""
+"""The study's training: full batch, AdamW, cosine annealing with restarts, then a lower rate on each plateau.
+
+What came of it (6000 steps, seeds 0 to 2): L = 1.3e-3, 3.3e-3 and 6.3e-2, none below 1e-4. The current of seed 0 is
+within 0.02 pA (RMS) of the target, 4 % of its peak, as the paper says of its own; its gates are not those of the
+channel: m stays between -0.04 and 0.02. Seed 2 has found the channel that does not open. Which of these comes out is
+decided by rounding; the same seed gives the same network on one machine with one version of JAX.
+
+Seed 0 ships. It is remade, in a minute, by
+
+    save("jaxcardio/data/sodium_published.h5", train_published().gating)
+"""
 
 import functools
 from collections.abc import Callable
@@ -20,8 +30,8 @@ from .published_objective import Gates, Norms, PublishedLosses, collocation_volt
 
 GOAL = 1e-4
 """The stopping rule: L below this."""
-RATE, DECAY = 3e-3, 1e-2
-"""The largest learning rate, and AdamW's weight decay. The paper gives neither."""
+RATE, DECAY = 1e-3, 1e-2
+"""The largest learning rate, and AdamW's weight decay. The paper gives neither; these are its library's defaults."""
 RESTARTS = 8
 """Cosine periods of equal length, which take the first half of the steps. With each, and with the plateaus' half, AdamW
 begins anew: the mean square of its first gradients, where L is 5e8 pA^2, would hold its steps down for tens of
@@ -53,7 +63,8 @@ def train_published(
     norms: Norms = "mean",
     progress: bool | Callable[[float], None] = False,
 ) -> PublishedFit:
-    """Trains the study's network by the study's losses and schedule; the same seed gives the same network.
+    """Trains the study's network by the study's losses and schedule; the same seed gives the same network,
+    bit for bit, whether JAX is set to float64 or not.
 
     Args:
         seed: of the initial weights.
@@ -68,6 +79,11 @@ def train_published(
     check_whole("steps", steps, "steps", 2 * RESTARTS)
     check_known("goal", goal, "", "above 0 and finite", lambda x: (x > 0) & (x < np.inf))
     report = progress_bar("training", steps, "steps") if progress is True else progress or (lambda done: None)
+    with jax.enable_x64(False):  # rounding decides where this training ends: it is not to depend on that setting
+        return _descend(seed, steps, goal, norms, report)
+
+
+def _descend(seed: int, steps: int, goal: float, norms: Norms, report: Callable[[float], None]) -> PublishedFit:
     run, optimiser, plateau = _loop(norms)
     network = PublishedPINN(key=jax.random.key(seed))
     weights, statistics = eqx.partition(network, is_weight(network))
