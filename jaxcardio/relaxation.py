@@ -4,6 +4,7 @@ A state whose motion over a step is no relaxation (a channel of many states, a l
 """
 
 import abc
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -78,6 +79,49 @@ class Flow(eqx.Module):
     @abc.abstractmethod
     def increment(self, x, dt):
         """Change of the state from x over dt (ms)."""
+
+
+class JointFlow(Flow):
+    """One of several states that move together, e.g. the occupancies of a channel's states.
+
+    Each leaf of the group has the same arrays, those of all its states among them, and its own `index`. A solver asks
+    one of them for the increments of all (`increments`): a long series is then traced, compiled and run once.
+    """
+
+    index: eqx.AbstractVar[int]
+    """Which of the group's states this is; static."""
+
+    @abc.abstractmethod
+    def derivatives(self) -> Sequence[Array]:
+        """The slope of each state of the group, in its units per ms."""
+
+    @abc.abstractmethod
+    def increments(self, dt) -> Sequence[Array]:
+        """The change of each state of the group over dt (ms)."""
+
+    def derivative(self, x):
+        return self.derivatives()[self.index]
+
+    def increment(self, x, dt):
+        return self.increments(dt)[self.index]
+
+
+def increments_at_once(dt) -> Callable[[Any, Any], Array]:
+    """(leaf, x) -> change of the state over dt (ms), for the leaves of one rates tree that move themselves.
+
+    The states of a `JointFlow` are asked together, which is told by their having the very same arrays.
+    """
+    known: dict[tuple, Sequence[Array]] = {}
+
+    def increment(leaf, x):
+        if not isinstance(leaf, JointFlow):
+            return leaf.increment(x, dt)
+        group = type(leaf), *map(id, jax.tree.leaves(leaf))
+        if group not in known:
+            known[group] = leaf.increments(dt)
+        return known[group][leaf.index]
+
+    return increment
 
 
 def is_relaxation(leaf: Any) -> bool:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .numerics import one_minus_exp
-from .relaxation import Flow, derivative, is_relaxation, moves_itself
+from .relaxation import Flow, derivative, increments_at_once, is_relaxation, moves_itself
 
 
 class RatesTerm(diffrax.AbstractTerm):
@@ -181,7 +181,7 @@ class RushLarsen2(AbstractRushLarsen, diffrax.AbstractAdaptiveSolver):
         dt = terms.contr(t0, t1).astype(_dtype(y0))
         per_ms = jnp.where(made_jump, 0, 0.5 / dt_before)
         # Kept apart from what uses it: XLA else repeats the work of tangents in every fusion, a third of forward mode.
-        frozen = jax.lax.optimization_barrier(_advances(terms.vf(t0, y0, args)))
+        frozen = _kept_apart(_advances(terms.vf(t0, y0, args)))
         ahead = jax.tree.map(
             lambda now, before: now.extrapolated(before, per_ms, dt), frozen, memory, is_leaf=_is_advance
         )
@@ -228,8 +228,9 @@ class RushLarsenMidpoint(AbstractRushLarsen):
         ahead = jnp.where(made_jump, 0, half)
         y_half = jax.tree.map(lambda s, x: x if s is None else x + ahead * s, last, y0, is_leaf=_is_none)
         rates = terms.vf(middle, y_half, args)
+        moved_half = _increment_over(half)
         y_half = jax.tree.map(
-            lambda r, x: x + _advance(r).increment(x, half) if moves_itself(r) else x,
+            lambda r, x: x + moved_half(_advance(r), x) if moves_itself(r) else x,
             rates, y_half, is_leaf=moves_itself,
         )  # fmt: skip
         # For gates of V alone, the usual ones, these coefficients are the same again, and compiled once.
@@ -238,7 +239,8 @@ class RushLarsenMidpoint(AbstractRushLarsen):
         moves = jax.tree.map(
             lambda r, c: _advance(r if isinstance(r, Flow) else c), rates, centred, is_leaf=moves_itself
         )
-        increments = jax.tree.map(lambda move, x: _over_both_halves(move, x, half), moves, y0, is_leaf=_is_advance)
+        moved = _increment_over_both(half)
+        increments = jax.tree.map(moved, moves, y0, is_leaf=_is_advance)
         y1, compensation = _add(y0, increments, compensation)
         kept = jax.tree.map(lambda new, old: jnp.where(dt == 0, old, new), slopes, last)
         first = jax.tree.map(lambda new, old: jnp.where(made_jump, new, 0.5 * (new + old)), slopes, last)
@@ -258,12 +260,23 @@ def _slopes(rates: PyTree) -> PyTree:
     return jax.tree.map(lambda r: None if moves_itself(r) else r, rates, is_leaf=moves_itself)
 
 
-def _over_both_halves(move: Advance, x, half):
-    """The increment over twice `half` ms. Of a gate it takes the exponential of one half, which is known already."""
-    if isinstance(move, Exponential):
+def _increment_over(elapsed) -> Callable[[Advance, Any], Any]:
+    """(advance, x) -> the increment over `elapsed` ms, for the states of one tree."""
+    moved = increments_at_once(elapsed)
+    return lambda move, x: moved(move.flow, x) if isinstance(move, Mapped) else move.increment(x, elapsed)
+
+
+def _increment_over_both(half) -> Callable[[Advance, Any], Any]:
+    """As `_increment_over` of twice `half` ms. Of a gate it takes the exponential of one half, which is known already."""
+    moved = _increment_over(2 * half)
+
+    def increment(move, x):
+        if not isinstance(move, Exponential):
+            return moved(move, x)
         part = one_minus_exp(move.rate * half)
         return (move.steady - x) * part * (2 - part)
-    return move.increment(x, 2 * half)
+
+    return increment
 
 
 def _is_none(leaf) -> bool:
@@ -282,12 +295,19 @@ def _advances(rates: PyTree) -> PyTree[Advance]:
     return jax.tree.map(_advance, rates, is_leaf=moves_itself)
 
 
+def _kept_apart(tree: PyTree) -> PyTree:
+    """The tree behind an optimization barrier; what is one array in it stays one."""
+    leaves, structure = jax.tree.flatten(tree)
+    different = jax.lax.optimization_barrier({id(x): x for x in leaves})
+    return jax.tree.unflatten(structure, [different[id(x)] for x in leaves])
+
+
 def _is_advance(leaf) -> bool:
     return isinstance(leaf, Advance)
 
 
 def _increments(advances: PyTree[Advance], y, elapsed) -> PyTree:
-    return jax.tree.map(lambda a, x: a.increment(x, elapsed), advances, y, is_leaf=_is_advance)
+    return jax.tree.map(_increment_over(elapsed), advances, y, is_leaf=_is_advance)
 
 
 def _dtype(y):

@@ -7,7 +7,7 @@ component, as it does there (`Model` checks that each has one definition).
 import itertools
 import math
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +53,7 @@ def python_of(element: ElementTree.Element) -> str:
 
 
 class Model:
-    """The equations of a file.
+    """The equations of a file, or of some of its components.
 
     Attributes:
         constants, initial: numbers by name; `initial` is of the states, in the file's order.
@@ -61,16 +61,18 @@ class Model:
         slopes: right side of each state's derivative, as Python.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, components: Collection[str] | None = None):
         root = ElementTree.parse(path).getroot()
+        wanted = [x for x in root if tag(x) == "component" and (components is None or x.attrib["name"] in components)]
+        elements = [x for component in wanted for x in component.iter()]
         given = {
             x.attrib["name"]: float(x.attrib["initial_value"])
-            for x in root.iter()
+            for x in elements
             if tag(x) == "variable" and "initial_value" in x.attrib
         }
         self.equations: dict[str, str] = {}
         self.slopes: dict[str, str] = {}
-        for equation in (x for m in root.iter() if tag(m) == "math" for x in m):
+        for equation in (x for m in elements if tag(m) == "math" for x in m):
             _, left, right = equation
             is_slope = tag(left) == "apply"
             name = python_of(left[-1] if is_slope else left)

@@ -1,6 +1,7 @@
 from .aliev_panfilov import AlievPanfilov1996 as AlievPanfilov1996
 from .aliev_panfilov import AlievPanfilovModified as AlievPanfilovModified
 from .kernik_clancy import KernikClancy2019 as KernikClancy2019
+from .markov_sodium import ClancyRudySodiumGating as ClancyRudySodiumGating
 from .skibsbye import Skibsbye2016 as Skibsbye2016
 from .sodium_gating import AbstractSodiumGating as AbstractSodiumGating
 from .sodium_gating import SkibsbyeSodiumGating as SkibsbyeSodiumGating

@@ -47,6 +47,12 @@ class AbstractSodiumGating(eqx.Module):
         return {name: getattr(y, name) for name in self.states}
 
 
+def activation(V, V_half, k) -> Relaxation:
+    """Activation m of the human atrial model at V (mV): minus the half-activation potential and its slope, in mV."""
+    tau = 0.01 + 0.13 * jnp.exp(-(((V + 48) / 15) ** 2)) + 0.045 * sigmoid((V + 42) / 5)
+    return Relaxation(sigmoid((V + V_half) / k), tau)
+
+
 class SkibsbyeSodiumGating(AbstractSodiumGating):
     """Analytic gating of the human atrial model, 37 C. V in mV, time constants in ms.
 
@@ -62,9 +68,8 @@ class SkibsbyeSodiumGating(AbstractSodiumGating):
         h = sigmoid(-(V + self.h_V_half) / self.h_k)
         fast = 1 / (1 + jnp.exp((V + 41) / 5.5) + jnp.exp(-(V + 41) / 14))
         slow = sigmoid((V + 79) / 14)
-        tau_m = 0.01 + 0.13 * jnp.exp(-(((V + 48) / 15) ** 2)) + 0.045 * sigmoid((V + 42) / 5)
         return SodiumRelaxations(
-            m=Relaxation(sigmoid((V + self.m_V_half) / self.m_k), tau_m),
+            m=activation(V, self.m_V_half, self.m_k),
             h1=Relaxation(h, 0.07 + 34 * fast + 0.2 * slow),
             h2=Relaxation(h, 0.7 + 150 * fast + 2 * slow),
         )

@@ -4,6 +4,10 @@ from .clamp_data import ActionPotentials as ActionPotentials
 from .clamp_data import Clamps as Clamps
 from .clamp_data import action_potentials as action_potentials
 from .clamp_data import voltage_clamps as voltage_clamps
+from .evaluate import EXPERIMENTS as EXPERIMENTS
+from .evaluate import evaluate as evaluate
+from .evaluation.table import Evaluation as Evaluation
+from .evaluation.table import Row as Row
 from .flow_map import FlowMap as FlowMap
 from .library import load as load
 from .library import save as save
@@ -19,6 +23,7 @@ from .published_objective import sodium_current as sodium_current
 from .published_result import PublishedCurves as PublishedCurves
 from .published_result import PublishedRow as PublishedRow
 from .published_result import gates_along as gates_along
+from .published_result import hybrid_beats as hybrid_beats
 from .published_result import published_beats as published_beats
 from .published_result import published_curves as published_curves
 from .published_result import published_table as published_table
