@@ -267,7 +267,7 @@ def _increment_over(elapsed) -> Callable[[Advance, Any], Any]:
 
 
 def _increment_over_both(half) -> Callable[[Advance, Any], Any]:
-    """As `_increment_over` of twice `half` ms. Of a gate it takes the exponential of one half, which is known already."""
+    """As `_increment_over`, of twice `half` ms. Of a gate it takes the exponential of one half, which is known."""
     moved = _increment_over(2 * half)
 
     def increment(move, x):
@@ -298,8 +298,9 @@ def _advances(rates: PyTree) -> PyTree[Advance]:
 def _kept_apart(tree: PyTree) -> PyTree:
     """The tree behind an optimization barrier; what is one array in it stays one."""
     leaves, structure = jax.tree.flatten(tree)
-    different = jax.lax.optimization_barrier({id(x): x for x in leaves})
-    return jax.tree.unflatten(structure, [different[id(x)] for x in leaves])
+    different = list({id(x): x for x in leaves}.values())
+    kept = dict(zip(map(id, different), jax.lax.optimization_barrier(different), strict=True))
+    return jax.tree.unflatten(structure, [kept[id(x)] for x in leaves])
 
 
 def _is_advance(leaf) -> bool:
