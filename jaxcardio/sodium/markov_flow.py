@@ -6,7 +6,7 @@ its error at steps of 0.1 ms is of order one hundredth. So the shares are learne
 to take for the product to be exp(Q dt).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -55,24 +55,31 @@ PARTS = tuple(1 / EXCHANGES.count(exchange) for exchange in EXCHANGES)
 """Of the step's length that each exchange stands for."""
 
 
-def exchanged(
-    rates: TransitionRates, corrections: list[Float[Array, "*cells"]], p: Occupancies, dt: Float[Array, ""]
-) -> Occupancies:
-    """The occupancies after a step of dt (ms), elementwise.
+def exchange_shares(rates: TransitionRates, corrections: Sequence[Float[Array, "*cells"]], dt) -> list[Any]:
+    """For each exchange, per rate, what it moves of the difference of its two fluxes (ms).
 
     An exchange with rates a and b (per ms) takes the share q (a + b) / (1 + q (a + b)) of the way to its equilibrium,
-    q = part dt (c + sqrt(1 + c^2)), where c is its correction: a share in (0, 1), whatever c is, so that every p stays
-    positive and their sum the same. Each exchange leaves the channel at rest where it is.
+    q = part dt (c + sqrt(1 + c^2)), where c is its correction: a share in (0, 1), whatever c is.
     """
-    state = p._asdict()
     learned = dict(zip(LEARNED, corrections, strict=True))
-    for place, (source, target, forth, back) in enumerate(EXCHANGES):
-        a, b = getattr(rates, forth), getattr(rates, back)
+    shares = []
+    for place, exchange in enumerate(EXCHANGES):
         q: Any = PARTS[place] * dt
         if place in learned:
             c = learned[place]
             q = q * (c + jnp.sqrt(1 + c * c))
-        flux = (a * state[source] - b * state[target]) * (q / (1 + q * (a + b)))
+        shares.append(q / (1 + q * (getattr(rates, exchange.forth) + getattr(rates, exchange.back))))
+    return shares
+
+
+def exchanged(rates: TransitionRates, shares: list[Any], p: Occupancies) -> Occupancies:
+    """The occupancies after one exchange of each pair in turn: positive, and of the same sum.
+
+    Each exchange leaves the channel at rest where it is.
+    """
+    state = p._asdict()
+    for (source, target, forth, back), share in zip(EXCHANGES, shares, strict=True):
+        flux = share * (getattr(rates, forth) * state[source] - getattr(rates, back) * state[target])
         state[source] = state[source] - flux
         state[target] = state[target] + flux
     return Occupancies(**state)
@@ -87,12 +94,17 @@ class ExchangeFlow(JointFlow):
     occupancies: Occupancies
     index: int = eqx.field(static=True)
 
-    def derivatives(self):
+    def now(self):
+        return self.occupancies
+
+    def slopes(self):
         return slopes(self.rates, self.occupancies)
 
-    def increments(self, dt):
-        new = exchanged(self.rates, corrections(self.coefficients, dt), self.occupancies, dt)
-        return [b - a for a, b in zip(self.occupancies, new, strict=True)]
+    def after(self, dt, steps):
+        shares, course = exchange_shares(self.rates, corrections(self.coefficients, dt), dt), [self.occupancies]
+        for _ in range(steps):
+            course.append(exchanged(self.rates, shares, course[-1]))
+        return course[1:]
 
 
 def corrections(coefficients, dt) -> list[Any]:
@@ -110,7 +122,7 @@ def corrections(coefficients, dt) -> list[Any]:
 class MarkovFlow(AbstractSodiumGating):
     """Learned flow map of `ClancyRudySodiumGating`: (V, nine occupancies, dt) -> nine occupancies, for dt to 0.2 ms.
 
-    The network gives, at each V (mV), how the shares of the exchanges depend on the step (see `exchanged`). Whatever
+    The network gives, at each V (mV), how the share of each exchange depends on the step (`exchange_shares`). Whatever
     its weights are, occupancies stay positive, their sum stays 1, and the steady state at a held potential is that of
     the channel; short steps are right without any learning. The rates are the channel's own.
     """
@@ -135,7 +147,8 @@ class MarkovFlow(AbstractSodiumGating):
 
     def __call__(self, V, p: Occupancies, dt) -> Occupancies:
         """The occupancies after a step of dt (ms) at V (mV); elementwise in arrays that broadcast."""
-        return exchanged(transition_rates(V), corrections(self.network(V), dt), p, dt)
+        rates = transition_rates(V)
+        return exchanged(rates, exchange_shares(rates, corrections(self.network(V), dt), dt), p)
 
     def open_probability(self, y):
         return y.O
@@ -180,7 +193,7 @@ def generator(rates: TransitionRates) -> Float[Array, "9 9"]:
 
 @typed
 def train_markov_flow(
-    *, seed: int = 0, steps: int = 40, widths: tuple[int, ...] = WIDTHS, progress: bool = False
+    *, seed: int = 0, steps: int = 24, widths: tuple[int, ...] = WIDTHS, progress: bool = False
 ) -> MarkovTraining:
     """Trains the map on exp(Q dt) at 64 potentials from -120 to 80 mV and 8 steps from 2 to 200 us.
 
@@ -276,7 +289,7 @@ def _residual(c: Float[Array, " exchanges"], V: Float[Array, ""], step_and_exact
     dt, exact = step_and_exact
     rates, unit = transition_rates(V), jnp.eye(len(Occupancies._fields))
     weight = jnp.ones(len(unit)).at[Occupancies._fields.index("O")].set(OPEN_WEIGHT)
-    columns = exchanged(rates, list(c), Occupancies(*unit), dt)
+    columns = exchanged(rates, exchange_shares(rates, list(c), dt), Occupancies(*unit))
     return (weight[:, None] * (jnp.stack(columns) - exact)).ravel()
 
 
