@@ -4,7 +4,7 @@ A state whose motion over a step is no relaxation (a channel of many states, a l
 """
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -85,43 +85,49 @@ class JointFlow(Flow):
     """One of several states that move together, e.g. the occupancies of a channel's states.
 
     Each leaf of the group has the same arrays, those of all its states among them, and its own `index`. A solver asks
-    one of them for the increments of all (`increments`): a long series is then traced, compiled and run once.
+    one of them for the motion of all (`Motions`): a long series is then traced, compiled and run once.
     """
 
     index: eqx.AbstractVar[int]
     """Which of the group's states this is; static."""
 
     @abc.abstractmethod
-    def derivatives(self) -> Sequence[Array]:
-        """The slope of each state of the group, in its units per ms."""
+    def now(self) -> Sequence[Array]:
+        """The states of the group."""
 
     @abc.abstractmethod
-    def increments(self, dt) -> Sequence[Array]:
-        """The change of each state of the group over dt (ms)."""
+    def slopes(self) -> Sequence[Array]:
+        """Their derivatives, in their units per ms."""
+
+    @abc.abstractmethod
+    def after(self, dt, steps: int) -> list[Sequence[Array]]:
+        """The states after each of so many steps of dt (ms) with all else frozen."""
 
     def derivative(self, x):
-        return self.derivatives()[self.index]
+        return self.slopes()[self.index]
 
     def increment(self, x, dt):
-        return self.increments(dt)[self.index]
+        return self.after(dt, 1)[0][self.index] - self.now()[self.index]
 
 
-def increments_at_once(dt) -> Callable[[Any, Any], Array]:
-    """(leaf, x) -> change of the state over dt (ms), for the leaves of one rates tree that move themselves.
+class Motions:
+    """The motion of states with their rates frozen, after 1, 2, ... steps of dt (ms), for the leaves of one rates tree.
 
-    The states of a `JointFlow` are asked together, which is told by their having the very same arrays.
+    The states of a `JointFlow` are moved together, which is told by their having the very same arrays.
     """
-    known: dict[tuple, Sequence[Array]] = {}
 
-    def increment(leaf, x):
+    def __init__(self, dt, steps: int = 1):
+        self.dt, self.steps = dt, steps
+        self.known: dict[tuple, list[Sequence[Array]]] = {}
+
+    def increment(self, leaf: Flow, x, steps: int = 1):
+        """The change of the state from x over so many steps."""
         if not isinstance(leaf, JointFlow):
-            return leaf.increment(x, dt)
+            return leaf.increment(x, steps * self.dt)
         group = type(leaf), *map(id, jax.tree.leaves(leaf))
-        if group not in known:
-            known[group] = leaf.increments(dt)
-        return known[group][leaf.index]
-
-    return increment
+        if group not in self.known:
+            self.known[group] = leaf.after(self.dt, self.steps)
+        return self.known[group][steps - 1][leaf.index] - leaf.now()[leaf.index]
 
 
 def is_relaxation(leaf: Any) -> bool:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .numerics import one_minus_exp
-from .relaxation import Flow, derivative, increments_at_once, is_relaxation, moves_itself
+from .relaxation import Flow, Motions, derivative, is_relaxation, moves_itself
 
 
 class RatesTerm(diffrax.AbstractTerm):
@@ -228,9 +228,9 @@ class RushLarsenMidpoint(AbstractRushLarsen):
         ahead = jnp.where(made_jump, 0, half)
         y_half = jax.tree.map(lambda s, x: x if s is None else x + ahead * s, last, y0, is_leaf=_is_none)
         rates = terms.vf(middle, y_half, args)
-        moved_half = _increment_over(half)
+        motions = Motions(half, 2)
         y_half = jax.tree.map(
-            lambda r, x: x + moved_half(_advance(r), x) if moves_itself(r) else x,
+            lambda r, x: x + _increment(_advance(r), x, motions) if moves_itself(r) else x,
             rates, y_half, is_leaf=moves_itself,
         )  # fmt: skip
         # For gates of V alone, the usual ones, these coefficients are the same again, and compiled once.
@@ -239,8 +239,7 @@ class RushLarsenMidpoint(AbstractRushLarsen):
         moves = jax.tree.map(
             lambda r, c: _advance(r if isinstance(r, Flow) else c), rates, centred, is_leaf=moves_itself
         )
-        moved = _increment_over_both(half)
-        increments = jax.tree.map(moved, moves, y0, is_leaf=_is_advance)
+        increments = jax.tree.map(lambda move, x: _over_both_halves(move, x, motions), moves, y0, is_leaf=_is_advance)
         y1, compensation = _add(y0, increments, compensation)
         kept = jax.tree.map(lambda new, old: jnp.where(dt == 0, old, new), slopes, last)
         first = jax.tree.map(lambda new, old: jnp.where(made_jump, new, 0.5 * (new + old)), slopes, last)
@@ -260,23 +259,19 @@ def _slopes(rates: PyTree) -> PyTree:
     return jax.tree.map(lambda r: None if moves_itself(r) else r, rates, is_leaf=moves_itself)
 
 
-def _increment_over(elapsed) -> Callable[[Advance, Any], Any]:
-    """(advance, x) -> the increment over `elapsed` ms, for the states of one tree."""
-    moved = increments_at_once(elapsed)
-    return lambda move, x: moved(move.flow, x) if isinstance(move, Mapped) else move.increment(x, elapsed)
+def _increment(move: Advance, x, motions: Motions):
+    """The increment over one step of `motions`."""
+    return motions.increment(move.flow, x) if isinstance(move, Mapped) else move.increment(x, motions.dt)
 
 
-def _increment_over_both(half) -> Callable[[Advance, Any], Any]:
-    """As `_increment_over` of twice `half` ms. Of a gate it takes the exponential of one half, which is known already."""
-    moved = _increment_over(2 * half)
-
-    def increment(move, x):
-        if not isinstance(move, Exponential):
-            return moved(move, x)
-        part = one_minus_exp(move.rate * half)
+def _over_both_halves(move: Advance, x, halves: Motions):
+    """The increment over two steps. What one of them takes is known already: a gate's exponential, a joint flow's."""
+    if isinstance(move, Mapped):
+        return halves.increment(move.flow, x, 2)
+    if isinstance(move, Exponential):
+        part = one_minus_exp(move.rate * halves.dt)
         return (move.steady - x) * part * (2 - part)
-
-    return increment
+    return move.increment(x, 2 * halves.dt)
 
 
 def _is_none(leaf) -> bool:
@@ -298,8 +293,9 @@ def _advances(rates: PyTree) -> PyTree[Advance]:
 def _kept_apart(tree: PyTree) -> PyTree:
     """The tree behind an optimization barrier; what is one array in it stays one."""
     leaves, structure = jax.tree.flatten(tree)
-    different = jax.lax.optimization_barrier({id(x): x for x in leaves})
-    return jax.tree.unflatten(structure, [different[id(x)] for x in leaves])
+    different = list({id(x): x for x in leaves}.values())
+    kept = dict(zip(map(id, different), jax.lax.optimization_barrier(different), strict=True))
+    return jax.tree.unflatten(structure, [kept[id(x)] for x in leaves])
 
 
 def _is_advance(leaf) -> bool:
@@ -307,7 +303,8 @@ def _is_advance(leaf) -> bool:
 
 
 def _increments(advances: PyTree[Advance], y, elapsed) -> PyTree:
-    return jax.tree.map(_increment_over(elapsed), advances, y, is_leaf=_is_advance)
+    motions = Motions(elapsed)
+    return jax.tree.map(lambda a, x: _increment(a, x, motions), advances, y, is_leaf=_is_advance)
 
 
 def _dtype(y):

@@ -175,12 +175,17 @@ class ChainFlow(JointFlow):
     index: int = eqx.field(static=True)
     terms: int = eqx.field(static=True)
 
-    def derivatives(self):
+    def now(self):
+        return self.occupancies
+
+    def slopes(self):
         return slopes(self.rates, self.occupancies)
 
-    def increments(self, dt):
-        new = advanced(self.rates, self.occupancies, dt, self.terms)
-        return [b - a for a, b in zip(self.occupancies, new, strict=True)]
+    def after(self, dt, steps):
+        course = [self.occupancies]
+        for _ in range(steps):
+            course.append(advanced(self.rates, course[-1], dt, self.terms))
+        return course[1:]
 
 
 class ClancyRudySodiumGating(AbstractSodiumGating):

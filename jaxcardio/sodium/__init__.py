@@ -14,6 +14,9 @@ from .library import save as save
 from .losses import chain_rule_residual as chain_rule_residual
 from .losses import semigroup_residual as semigroup_residual
 from .losses import time_domain_residual as time_domain_residual
+from .markov_flow import MarkovFlow as MarkovFlow
+from .markov_flow import MarkovTraining as MarkovTraining
+from .markov_flow import train_markov_flow as train_markov_flow
 from .published import PublishedPINN as PublishedPINN
 from .published import SteadySodiumGating as SteadySodiumGating
 from .published_objective import PublishedLosses as PublishedLosses

@@ -23,7 +23,7 @@ from ..files.writing import put, write_hdf5
 from ..models import AbstractSodiumGating
 
 FORMAT, VERSION = "jaxcardio sodium gating", 1
-CLASSES = {"rates": "RateSurrogate", "flow_map": "FlowMap", "published": "PublishedPINN"}
+CLASSES = {"rates": "RateSurrogate", "flow_map": "FlowMap", "published": "PublishedPINN", "markov_flow": "MarkovFlow"}
 """What ships, and the class of each: it lies in the module of that name, and says by `architecture()` and
 `of_architecture(about)` what its structure is."""
 LARGEST = 1 << 20
