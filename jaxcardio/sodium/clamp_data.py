@@ -54,7 +54,7 @@ class ActionPotentials(NamedTuple):
 
 
 def voltage_clamps(
-    gating: AbstractSodiumGating, *, n: int = 500, shortest: float = 1e-3, longest: float = 30.0, seed: int = 0
+    gating: AbstractSodiumGating, *, n: int = 300, shortest: float = 1e-3, longest: float = 30.0, seed: int = 0
 ) -> Clamps:
     """Clamps at n potentials spread evenly over -140 to 100 mV, one in each of n equal parts, each gate held for a time
     of its own, log-uniform from `shortest` to `longest` (ms)."""
