@@ -1,4 +1,6 @@
-"""Claims about the learned flow map of the sodium gates: bounds, semigroup, accuracy, limit of short steps, the cell."""
+"""Claims about the learned flow map of the sodium gates: bounds, semigroup, accuracy, short steps, the cell."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +59,7 @@ def test_hybrid_beat_is_the_exact_beat():
 
 def test_float32_populations_and_any_solver():
     cell = CELL.replace(sodium=SHIPPED)
-    how = dict(t1=20.0, dt=0.1, save_every=0.1, solver=jc.RushLarsenMidpoint())
+    how: dict[str, Any] = dict(t1=20.0, dt=0.1, save_every=0.1, solver=jc.RushLarsenMidpoint())
     double = jc.simulate(cell, PACING, **how).V
     single = jc.simulate(jc.astype(cell, jnp.float32), PACING, **how).V
     assert single.dtype == jnp.float32
@@ -69,7 +71,7 @@ def test_float32_populations_and_any_solver():
 
 
 def test_gradient_of_apd_to_the_weights_is_that_of_differences():
-    how = dict(t1=500.0, dt=0.1, save_every=0.5, outputs=["V"], solver=jc.RushLarsenMidpoint())
+    how: dict[str, Any] = dict(t1=500.0, dt=0.1, save_every=0.5, outputs=["V"], solver=jc.RushLarsenMidpoint())
     keys = iter(jax.random.split(jax.random.key(0), 10))
     direction = jax.tree.map(lambda w: jax.random.normal(next(keys), w.shape), SHIPPED)
 

@@ -1,4 +1,6 @@
-"""Claims about the learned rates of the sodium gates, and about tables: bounds, accuracy, dtype, gradients, the cell."""
+"""Claims about the learned rates of the sodium gates, and tables: bounds, accuracy, dtype, gradients, the cell."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,12 +46,12 @@ def test_hybrid_beat_is_the_exact_beat():
 
 def test_float32_and_populations():
     cell = CELL.replace(sodium=SHIPPED)
-    how = dict(t1=20.0, dt=0.1, save_every=0.1, solver=jc.RushLarsenMidpoint())
+    how: dict[str, Any] = dict(t1=20.0, dt=0.1, save_every=0.1, solver=jc.RushLarsenMidpoint())
     double = jc.simulate(cell, PACING, **how).V
     single = jc.simulate(jc.astype(cell, jnp.float32), PACING, **how).V
     assert single.dtype == jnp.float32
     assert rms(single - double) < 0.02
-    again = jc.astype(CELL, jnp.float32).replace(sodium=SHIPPED)
+    again: Any = jc.astype(CELL, jnp.float32).replace(sodium=SHIPPED)
     assert {x.dtype for x in jax.tree.leaves(again.sodium)} == {jnp.dtype("float32")}
     many = jc.simulate(cell.replace(g_Na=cell.g_Na * jnp.array([0.8, 1.0, 1.1])), PACING, **how).V
     np.testing.assert_allclose(many[1], double, rtol=0, atol=1e-9)
@@ -57,7 +59,7 @@ def test_float32_and_populations():
 
 def test_gradients_of_apd_are_those_of_differences():
     """To g_Na and to the network's weights, through the solver."""
-    how = dict(t1=500.0, dt=0.1, save_every=0.5, outputs=["V"], solver=jc.RushLarsenMidpoint())
+    how: dict[str, Any] = dict(t1=500.0, dt=0.1, save_every=0.5, outputs=["V"], solver=jc.RushLarsenMidpoint())
 
     def apd(g_Na, along):
         gating = jax.tree.map(lambda w, d: w + along * d, SHIPPED, direction)

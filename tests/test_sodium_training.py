@@ -1,5 +1,7 @@
 """Claims about the training of sodium gatings: data, physics residuals, the same seed, a killed training, files."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,7 +98,7 @@ def test_a_killed_training_resumes_to_the_same_network(tmp_path, small):
     with pytest.raises(Killed):
         jc.sodium.train_rates(seed=1, widths=(4,), rounds=SMALL, checkpoint=checkpoint, progress=kill)
     reports = []
-    how = dict(widths=(4,), rounds=SMALL, checkpoint=checkpoint)
+    how: dict[str, Any] = dict(widths=(4,), rounds=SMALL, checkpoint=checkpoint)
     resumed = jc.sodium.train_rates(seed=1, progress=reports.append, **how)
     assert reports == [1.0]
     assert same(resumed.gating, small.gating)
