@@ -1,11 +1,13 @@
 """`jaxcardio sodium`: the table is printed and kept, and its exit status says whether every bar is met."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from jaxcardio import sodium
 from jaxcardio.__main__ import main
+from jaxcardio.cli import sodium as cli
 from jaxcardio.cli.arguments import sodium as arguments
 
 
@@ -23,6 +25,23 @@ def test_the_exact_gating_is_evaluated_and_its_table_written(tmp_path, capsys):
     written = json.loads(out.read_text())
     assert written["met"] is True and written["dt_ms"] == 0.1
     assert {row["experiment"] for row in written["rows"]} == {"clamps"}
+
+
+def test_a_trained_network_is_written_and_read_again(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def trained(**how):
+        asked.append(how)
+        return SimpleNamespace(gating=sodium.load("published"))  # what training takes minutes for
+
+    monkeypatch.setitem(cli.TRAINERS, "published", trained)
+    out = tmp_path / "mine.h5"
+    assert main(["sodium", "train", "published", "--seed", "3", "--out", str(out), "--no-cache"]) == 0
+    assert asked == [{"seed": 3, "progress": True}]
+    assert f"wrote {out} ({out.stat().st_size} bytes)" in capsys.readouterr().out
+    given = ["--beats", "1", "--experiments", "clamps", "--no-cache"]
+    assert main(["sodium", "evaluate", str(out), *given]) == 1, "a map without memory meets no bar"
+    assert "PublishedPINN" in capsys.readouterr().out
 
 
 def test_its_figure(tmp_path):

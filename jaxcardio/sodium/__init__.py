@@ -26,7 +26,6 @@ from .published_objective import sodium_current as sodium_current
 from .published_result import PublishedCurves as PublishedCurves
 from .published_result import PublishedRow as PublishedRow
 from .published_result import gates_along as gates_along
-from .published_result import hybrid_beats as hybrid_beats
 from .published_result import published_beats as published_beats
 from .published_result import published_curves as published_curves
 from .published_result import published_table as published_table

@@ -13,7 +13,7 @@ import numpy as np
 from ...cell import dtype_of
 from ...models import Skibsbye2016
 from ...numerics import nernst
-from ...relaxation import moves_itself
+from ...relaxation import increments_at_once, is_relaxation, moves_itself
 from ...simulation.compiled import WIDE, compiled
 from .table import Experiment, Row, largest
 
@@ -112,8 +112,13 @@ def peaks_of_last(cell: Skibsbye2016, rows: list[list[tuple[float, float]]], dt:
 
 
 def steady_states(cell: Skibsbye2016, V: np.ndarray, dt: float = 0.1) -> dict[str, np.ndarray]:
-    """Where each state of the gating has settled after 3 s at each potential (mV), by steps of `dt` ms."""
-    held = jnp.broadcast_to(jnp.asarray(V, dtype_of(cell)), (round(SETTLED / dt), len(V)))
+    """Where each state of the gating settles at each potential (mV): read off relaxations, else after 3 s of steps."""
+    at = jnp.asarray(V, dtype_of(cell))
+    everyone = jax.tree.map(lambda x: jnp.full_like(at, x), cell.initial_state())._replace(V=at)
+    rates = cell.sodium.rates(at, everyone)
+    if all(map(is_relaxation, rates.values())):
+        return {name: np.asarray(rate.steady) for name, rate in rates.items()}
+    held = jnp.broadcast_to(at, (round(SETTLED / dt), len(V)))
     states, _ = stepped(cell, held[1:], held[:1], held[:1], jnp.asarray(dt, held.dtype), None)
     return {name: np.asarray(x)[-1] for name, x in states.items()}
 
@@ -136,7 +141,8 @@ def _stepped(cell: Skibsbye2016, before, V, V_after, dt, first):
 
     def moved(gates, V):
         rates = gating.rates(V, everyone._replace(V=V, **gates))
-        return {n: gates[n] + (r.increment(gates[n], dt) if moves_itself(r) else dt * r) for n, r in rates.items()}
+        increment = increments_at_once(dt)
+        return {n: gates[n] + (increment(r, gates[n]) if moves_itself(r) else dt * r) for n, r in rates.items()}
 
     def kept(gates, potentials):
         middle, after = potentials
