@@ -196,17 +196,17 @@ def replacements(model: Model, quick: bool) -> Iterator[Row]:
     yield Row("exact, RushLarsen2", cell, jc.RushLarsen2())
     yield Row("exact, steps of 0.2", cell, dt=0.2)
     yield Row("exact, on paced_grid", cell, longer=1)
-    for k in (5, 10):
+    for k in (4, 10):
         yield Row(f"calcium every {k}th step", cell, jc.Multirate(calcium, k), k * DT)
     if quick:
         return
-    yield Row("calcium every 3rd step of paced_grid", cell, jc.Multirate(calcium, 3), longer=3)
+    yield Row("calcium every 2nd step of paced_grid", cell, jc.Multirate(calcium, 2), longer=2)
     slow = (*calcium, "hL", "sus_s", "y")
     yield Row("calcium, hL, sus_s, y every 10th", cell, jc.Multirate(slow, 10), 10 * DT)
     slow = (*slow, "s", "n", "pa", "O_KCa")
-    for k in (5, 10):
+    for k in (4, 10):
         yield Row(f"and s, n, pa, O_KCa every {k}th", cell, jc.Multirate(slow, k), k * DT)
-    yield Row("and f2 every 5th", cell, jc.Multirate((*slow, "f2"), 5), 5 * DT)
+    yield Row("and f2 every 4th", cell, jc.Multirate((*slow, "f2"), 4), 4 * DT)
     gates = subsystems.voltage_gates(cell)
     states = cell.initial_state()._fields
     yield Row("float32 rates: gates of V", single := subsystems.in_single_precision(cell, gates))
@@ -287,7 +287,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)
-    known, rounds = models(), 2 if given.quick else 12
+    known, rounds = models(), 2 if given.quick else 8
     shares = []
     for name, model in known.items():
         chosen = ["nothing", "calcium, all but Ca_ss"] if given.quick else list(model.parts)

@@ -36,8 +36,10 @@ class Multirate(AbstractRushLarsen):
     interpolation_cls: ClassVar[Callable[..., diffrax.AbstractLocalInterpolation]] = diffrax.LocalLinearInterpolation
 
     def __init__(self, slow: Sequence[str], substeps: int):
-        """`slow`: names of states; `substeps`: 1 or more, which the other states take in each step."""
-        check_whole("substeps", substeps, "steps")
+        """`slow`: names of states; `substeps`: how many the other states take in each step, even: one ends midway."""
+        check_whole("substeps", substeps, "steps", least=2)
+        if substeps % 2:
+            raise refusal("substeps", substeps, "steps", "an even number >= 2")
         if isinstance(slow, str) or not all(isinstance(name, str) for name in slow) or len(set(slow)) < len(slow):
             raise refusal("slow", slow, "", 'names of different states, e.g. ("Na_i", "K_i")')
         self.slow, self.substeps = tuple(slow), substeps
@@ -58,24 +60,25 @@ class Multirate(AbstractRushLarsen):
         fast_state, slow_state, drift = solver_state
         fast, slow = self._parted(y0)
         parts = _Parts(self, terms, type(y0))
-        dt = t1 - t0
+        dt = terms.contr(t0, t1)
         ahead = jnp.where(made_jump, 0, 0.5 * dt)
         expected = jax.tree.map(lambda x, slope: x + ahead.astype(x.dtype) * slope, slow, drift)
         term = parts.fast(expected)
 
+        half = self.substeps // 2
+
         def substep(k, carry):
             fast, state = carry
-            begin, end = t0 + k * dt / self.substeps, t0 + (k + 1) * dt / self.substeps
+            begin, end = (t0 + jnp.asarray(n, dt.dtype) * (dt / self.substeps) for n in (k, k + 1))
             fast, _, _, state, _ = STEP.step(term, begin, end, fast, args, state, made_jump & (k == 0))
             return fast, state
 
-        before, odd = divmod(self.substeps, 2)
-        carry = jax.lax.fori_loop(0, before, substep, (fast, fast_state))
-        middle = carry[0]
-        if odd:
-            carry = substep(before, carry)
-            middle = jax.tree.map(lambda a, b: 0.5 * (a + b), middle, carry[0])
-        fast, fast_state = jax.lax.fori_loop(before + odd, self.substeps, substep, carry)
+        def halfway(carry, first):
+            carry = jax.lax.fori_loop(0, half, lambda k, carry: substep(first + k, carry), carry)
+            return carry, carry[0]
+
+        (fast, fast_state), at_halves = jax.lax.scan(halfway, (fast, fast_state), jnp.array([0, half]))
+        middle = jax.tree.map(lambda x: x[0], at_halves)
 
         later, _, _, slow_state, _ = STEP.step(parts.slow(middle), t0, t1, slow, args, slow_state, made_jump)
         still = dt == 0

@@ -43,7 +43,7 @@ SHARES = np.array([V_1, V_2, V_3]) / (V_1 + V_2 + V_3)
 @functools.cache
 def state_of(name: str, fields: tuple[str, ...]) -> Any:
     """The type of a state with these fields, always the same one."""
-    return NamedTuple(name, [(field, Array) for field in fields])
+    return NamedTuple(name, [(field, Array) for field in fields])  # pyright: ignore[reportArgumentType]
 
 
 class LumpedCalcium(AbstractWrappedCell):
@@ -55,7 +55,7 @@ class LumpedCalcium(AbstractWrappedCell):
     and 4, though the lump's middle is deeper); release from the lump's store is the cell's own `nu_bulk`.
     """
 
-    cell: Skibsbye2016
+    cell: Skibsbye2016  # pyright: ignore[reportIncompatibleVariableOverride]
     exchange: Float[Array, ""] = eqx.field(default=1.0, converter=jnp.asarray)
     exchange_SR: Float[Array, ""] = eqx.field(default=1.0, converter=jnp.asarray)
 

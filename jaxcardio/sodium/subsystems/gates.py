@@ -241,14 +241,14 @@ def learned_gates(
     voltages = jnp.linspace(*RANGE, 721, dtype=dtype)
     first, later = jax.random.split(jax.random.key(seed))
     network = GateNetwork(names, truth(voltages), tuple(widths), first)
-    batch = jax.jit(clamps)
+    batch, error = jax.jit(clamps), eqx.filter_jit(loss)
     held_out = batch(jax.random.fold_in(later, 50 * epochs))
     schedule = optax.cosine_decay_schedule(1e-2, 50 * epochs)
     return fit(
         network,
         loss,
         lambda epoch: (batch(jax.random.fold_in(later, 50 * epoch + k)) for k in range(50)),
-        eqx.filter_jit(lambda network: loss(network, held_out)),
+        lambda network: float(error(network, held_out)),
         optimiser=optax.adam(schedule),
         epochs=epochs,
     ).model

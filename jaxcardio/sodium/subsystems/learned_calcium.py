@@ -34,7 +34,7 @@ class LearnedCalcium(AbstractWrappedCell):
     `currents` mean nothing here: their states are gone.
     """
 
-    cell: Skibsbye2016
+    cell: Skibsbye2016  # pyright: ignore[reportIncompatibleVariableOverride]
     layers: tuple[eqx.nn.Linear, eqx.nn.Linear]
     log_rates: Float[Array, " hidden"]
 
@@ -45,7 +45,7 @@ class LearnedCalcium(AbstractWrappedCell):
         last = eqx.nn.Linear(width, 1 + n, key=two, dtype=dtype)
         self.layers = eqx.nn.Linear(2 + n, width, key=one, dtype=dtype), last
         self.log_rates = -jnp.log(jnp.asarray(TAUS, dtype))
-        self.cell = cell
+        self.cell = cell  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
     def units(self):  # pyright: ignore[reportIncompatibleVariableOverride]
