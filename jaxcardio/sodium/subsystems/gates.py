@@ -52,6 +52,7 @@ def with_gates(cell: AbstractCell, gates: AbstractGates) -> AbstractCell:
     return CellWithGates(cell, gates)
 
 
+@eqx.filter_jit
 def exact_gates(cell: AbstractCell, names: Sequence[str], V: Float[Array, " voltages"]) -> dict[str, Relaxation]:
     """What the cell declares for its gates of voltage alone at V (mV)."""
 
@@ -67,20 +68,23 @@ def voltage_gates(cell: AbstractCell) -> tuple[str, ...]:
 
     A rate that is constant counts. A gate that stands still under some condition on another state is none.
     """
-    y = cell.initial_state()
-
-    def at(y):
-        return {name: (r.steady, r.rate) for name, r in cell.rates(0.0, y, 0.0)._asdict().items() if is_relaxation(r)}
-
-    V = jnp.linspace(*RANGE, 19, dtype=dtype_of(cell))
-    others = {name: x for name, x in y._asdict().items() if name != cell.potential}
-    found = [jax.vmap(lambda v, k=k: at(y._replace(**{cell.potential: v}, **_scaled(others, k))))(V) for k in (1, 1.1)]
-    same = jax.tree.map(lambda a, b: bool(jnp.all(a == b)), *found)
+    same = _same_whatever_else(cell)
     return tuple(name for name, both in same.items() if all(both))
 
 
-def _scaled(states: dict[str, Array], by: float) -> dict[str, Array]:
-    return {name: x * by for name, x in states.items()}
+@eqx.filter_jit
+def _same_whatever_else(cell: AbstractCell) -> dict[str, tuple[Array, Array]]:
+    """Of each state that relaxes: whether steady and rate over `RANGE` stay the same with all other states larger."""
+    y = cell.initial_state()
+
+    def at(V, larger):
+        others = {name: x * larger for name, x in y._asdict().items() if name != cell.potential}
+        rates = cell.rates(0.0, y._replace(**{cell.potential: V}, **others), 0.0)
+        return {name: (r.steady, r.rate) for name, r in rates._asdict().items() if is_relaxation(r)}
+
+    V = jnp.linspace(*RANGE, 19, dtype=dtype_of(cell))
+    usual, changed = (jax.vmap(lambda v, larger=larger: at(v, larger))(V) for larger in (1.0, 1.1))
+    return jax.tree.map(lambda a, b: jnp.all(a == b), usual, changed)
 
 
 class SinglePrecisionRates(AbstractWrappedCell):
@@ -270,8 +274,6 @@ def gate_errors(cell: AbstractCell, gates: AbstractGates) -> dict[str, tuple[flo
 
 def _checked(cell: AbstractCell, names: Sequence[str]) -> tuple[str, ...]:
     known = voltage_gates(cell)
-    if not names:
-        raise ValueError(f"gates: none named; allowed: {', '.join(known)}")
     for name in names:
         if name not in known:
             raise ValueError(unknown_name("gate of voltage alone", name, known, type(cell).__name__))
