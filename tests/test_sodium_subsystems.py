@@ -174,7 +174,7 @@ def test_a_lumped_beat_is_near_the_full_one_and_fitting_brings_it_nearer():
 def test_learned_calcium_is_an_ordinary_cell_and_learns_through_the_solver():
     learned, history = subsystems.fit_learned_calcium(CELL, (300.0,), beats=2, width=3, steps=6)
     assert np.all(np.diff(history) <= 0) and history[-1] < 0.9 * history[0], history
-    assert len(learned.initial_state()) == 21
+    assert len(learned.initial_state()) == 24
     run = jc.simulate(
         learned.replace(g_Kr=np.array([2.0, 4.0])), PACING, t1=10.0, dt=0.1, solver=jc.RushLarsenMidpoint()
     )

@@ -1,4 +1,4 @@
-"""The calcium of the atrial cell as a small neural ODE: four hidden states for 27."""
+"""The calcium of the atrial cell as a small neural ODE: four hidden states for 24."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ TAUS = (4.0, 20.0, 100.0, 800.0)
 
 
 class LearnedCalcium(AbstractWrappedCell):
-    """`Skibsbye2016` whose shells, stores, receptors and pumps are a network: 20 states in place of 44.
+    """`Skibsbye2016` whose shells, stores, receptors and pumps are a network: 24 states in place of 44.
 
     From V, log Ca_ss and four hidden states, one layer of tanh gives the rate at which the inner cell fills the
     subspace and what each hidden state (-1 to 1) relaxes to. Membrane and buffers are the equations. Fluxes J of
