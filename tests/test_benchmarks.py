@@ -249,3 +249,16 @@ def test_the_time_at_an_error_lies_between_the_steps_measured(monkeypatch):
     assert how == "between" and np.isclose(seconds, 1 / 0.07)
     assert script.seconds_at(rows, "rmse_mV", 1.0) == (5.0, "longest")
     assert script.seconds_at(rows, "rmse_mV", 1e-6) == (None, "never")
+def test_subsystems_and_what_replaces_them(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    script = importlib.import_module("sodium_subsystems")
+
+    script.main(["--quick", "--out", str(tmp_path)])
+
+    found = json.loads((tmp_path / "sodium_subsystems_quick.json").read_text())
+    all_of_it, rest = found["where"]
+    assert rest["float64_ns"] < 0.9 * all_of_it["float64_ns"]  # calcium is more than a quarter
+    rows = {row["name"]: row for row in found["replacements"]}
+    tenfold, exact = rows["calcium every 10th step"], rows["exact"]
+    assert tenfold["gain"] > 1.1
+    assert all(tenfold[f"V_mV_{c:g}"] < 1.2 * exact[f"V_mV_{c:g}"] for c in script.CYCLE_LENGTHS)
