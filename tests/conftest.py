@@ -20,7 +20,7 @@ settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
 
-MANY_MAPPINGS = 16_000
+MANY_MAPPINGS = 28_000
 """Linux allows a process 65,530. Compiled programs of a few hundred tests take more, and the compiler crashes."""
 
 
