@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
+from conftest import mappings
 
+import jaxcardio as jc
 from jaxcardio import cache
 
 RUN = ["simulate", "alievpanfilov1996", "--t1", "2", "--save-every", "1", "--no-plot", "--out", "a.h5"]
@@ -98,3 +101,16 @@ def test_the_cache_is_bounded_and_the_longest_unused_go_first(tmp_path):
     assert all(p.exists() for p in paths)
     cache._prune(tmp_path, 999)
     assert [p.exists() for p in paths] == [False] * 6 + [True] * 4
+
+
+@pytest.mark.skipif(not mappings(), reason="counts the memory mappings that Linux lists")
+def test_clearing_jax_s_caches_gives_back_the_memory_of_every_run():
+    """Nothing of ours holds on to a compiled program: a session of many runs need not end at Linux's limit."""
+    cell = jc.models.TenTusscher2004()
+    jc.simulate(cell, t1=1.0, dt=0.1)
+    before = mappings()
+    for t1 in (2.0, 3.0, 4.0):
+        jc.simulate(cell, t1=t1, dt=0.1)
+    assert mappings() > before + 30
+    jax.clear_caches()
+    assert mappings() <= before
