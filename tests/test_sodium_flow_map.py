@@ -34,12 +34,12 @@ def test_bounds_hold_whatever_the_weights():
 
 
 def test_shipped_map_is_the_channels():
+    """What moves in a step of 2 to 200 us: of m to 3e-3, of h1 and h2 to 1e-4."""
     V, gates, dt = random_states(10**5, seed=1)
     V, dt = jnp.clip(V, -110, 60), 2 * dt
     rates = EXACT.rates(V, None)
-    for found, gate, x in zip(step(SHIPPED, V, gates, dt), GATES, gates, strict=True):
-        moved = rates[gate].increment(x, dt)
-        np.testing.assert_allclose(found - x, moved, rtol=0, atol=1e-3)
+    for found, gate, x, apart in zip(step(SHIPPED, V, gates, dt), GATES, gates, (3e-3, 1e-4, 1e-4), strict=True):
+        np.testing.assert_allclose(found - x, rates[gate].increment(x, dt), rtol=0, atol=apart)
 
 
 def test_short_steps_have_a_limit():
@@ -63,13 +63,14 @@ def test_float32_populations_and_any_solver():
     double = jc.simulate(cell, PACING, **how).V
     single = jc.simulate(jc.astype(cell, jnp.float32), PACING, **how).V
     assert single.dtype == jnp.float32
-    assert rms(single - double) < 0.02
+    assert rms(np.asarray(single, float) - np.asarray(double)) < 0.02
     many = jc.simulate(cell.replace(g_Na=cell.g_Na * jnp.array([0.8, 1.0])), PACING, **how).V
     np.testing.assert_allclose(many[1], double, rtol=0, atol=1e-9)
     plain = jc.simulate(cell, PACING, t1=5.0, dt=0.002, save_every=0.1, solver=jc.RushLarsen()).V
     assert rms(plain - double[:51]) < 2.0
 
 
+@pytest.mark.slow
 def test_gradient_of_apd_to_the_weights_is_that_of_differences():
     how: dict[str, Any] = dict(t1=500.0, dt=0.1, save_every=0.5, outputs=["V"], solver=jc.RushLarsenMidpoint())
     keys = iter(jax.random.split(jax.random.key(0), 10))

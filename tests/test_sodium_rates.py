@@ -29,13 +29,14 @@ def test_whatever_the_weights_a_million_states_stay_within_bounds():
 
 
 def test_shipped_rates_are_the_channels():
-    """Steady states to 3e-4 and time constants to 1 % wherever a cell goes; opening to 1e-5 in the tail."""
+    """Wherever a cell goes: steady states to 1e-4, tau of m to 1.5 % and of h to 0.3 %; h in its tail to 0.2 %."""
     V = jnp.linspace(-100.0, 50.0, 601)
-    for found, exact in zip(SHIPPED.relaxations(V), EXACT.relaxations(V), strict=True):
-        np.testing.assert_allclose(found.steady, exact.steady, rtol=0, atol=3e-4)
-        np.testing.assert_allclose(found.tau, exact.tau, rtol=1e-2)
-    tail = jnp.linspace(0.0, 100.0, 101)
-    assert jnp.all(SHIPPED.relaxations(tail).h1.steady < EXACT.relaxations(tail).h1.steady + 1e-5)
+    found, exact = SHIPPED.relaxations(V), EXACT.relaxations(V)
+    for one, other, share in zip(found, exact, (1.5e-2, 3e-3, 3e-3), strict=True):
+        np.testing.assert_allclose(one.steady, other.steady, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(one.tau, other.tau, rtol=share)
+    assert exact.h1.steady[-1] < 1e-8
+    np.testing.assert_allclose(found.h1.steady, exact.h1.steady, rtol=2e-3)
 
 
 def test_hybrid_beat_is_the_exact_beat():
@@ -50,7 +51,7 @@ def test_float32_and_populations():
     double = jc.simulate(cell, PACING, **how).V
     single = jc.simulate(jc.astype(cell, jnp.float32), PACING, **how).V
     assert single.dtype == jnp.float32
-    assert rms(single - double) < 0.02
+    assert rms(np.asarray(single, float) - np.asarray(double)) < 0.02
     again: Any = jc.astype(CELL, jnp.float32).replace(sodium=SHIPPED)
     assert {x.dtype for x in jax.tree.leaves(again.sodium)} == {jnp.dtype("float32")}
     many = jc.simulate(cell.replace(g_Na=cell.g_Na * jnp.array([0.8, 1.0, 1.1])), PACING, **how).V

@@ -12,7 +12,7 @@ from ..numerics import one_minus_exp, sigmoid
 from ..relaxation import Flow
 from .network import VoltageNetwork
 
-WIDTHS = (12,)
+WIDTHS = (16,)
 SHORTEST, LONGEST = 1e-3, 0.2
 """Steps that a flow map is trained for, ms."""
 TERMS = 2

@@ -15,8 +15,8 @@ from jaxtyping import Array, Float
 from ..models import AbstractSodiumGating
 from .clamp_data import GATES, ActionPotentials, Clamps, amounts, follow, gates_of
 
-FLOOR = 1e-4
-"""Of what opens or shuts in the long run: less than that needs no relative accuracy, as no current shows it."""
+FLOOR = 1e-9
+"""Of what opens or shuts in the long run: what is less than that needs no relative accuracy."""
 
 
 def clamp_residual(gating: AbstractSodiumGating, clamps: Clamps) -> Float[Array, "two gates clamps"]:

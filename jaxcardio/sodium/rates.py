@@ -11,7 +11,7 @@ from ..numerics import sigmoid
 from ..relaxation import Relaxation
 from .network import VoltageNetwork
 
-WIDTHS = (12,)
+WIDTHS = (16,)
 
 
 class RateSurrogate(AbstractSodiumGating):

@@ -31,7 +31,7 @@ from .flow_map import FlowMap
 from .losses import action_potential_residual, clamp_residual, semigroup_residual, time_domain_residual
 from .rates import RateSurrogate
 
-STARTS = 8
+STARTS = 6
 """Networks that begin; the one that fits the clamps best goes on."""
 ROUND = 20
 """Steps of Levenberg-Marquardt between two checkpoints."""
