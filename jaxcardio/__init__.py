@@ -21,6 +21,7 @@ _MODULE_OF = {
     "parameter": "cell",
     "WIDE": "simulation.compiled",
     "paced_grid": "simulation.grid",
+    "Multirate": "multirate",
     "tune_for_one_cell": "one_cell",
     "Relaxation": "relaxation",
     "read_recording": "simulation.recordings",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from .cell import astype as astype
     from .cell import hold as hold
     from .cell import parameter as parameter
+    from .multirate import Multirate as Multirate
     from .one_cell import tune_for_one_cell as tune_for_one_cell
     from .relaxation import Relaxation as Relaxation
     from .simulation.compiled import WIDE as WIDE

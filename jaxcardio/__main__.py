@@ -23,6 +23,7 @@ MODULES = {
     "tissue": "tissue",
     "twin": "twin",
     "hidden-state": "hidden_state",
+    "sodium": "sodium",
     "check": "check",
 }
 """The module of `cli` that does what a verb says: `run(arguments) -> exit status`. Imported when the verb is chosen."""
@@ -84,7 +85,7 @@ def _limit(error: BaseException) -> str:
 
 def _start_jax(given: argparse.Namespace) -> None:
     """Double precision, compiled programs in the user's cache folder if there can be one, one cell at full speed."""
-    if given.verb == "simulate" and "jax" not in sys.modules:
+    if given.verb in ("simulate", "sodium") and "jax" not in sys.modules:
         tune_for_one_cell()
     if not given.no_cache:
         with contextlib.suppress(ValueError):

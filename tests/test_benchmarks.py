@@ -219,3 +219,46 @@ def test_tissue_convergence(monkeypatch, tmp_path):
     assert abs(found["at_default_step_percent"]) < 1.0
     errors = {(w["splitting"], w["diffusion"]): abs(w["error_percent"][-1]) for w in found["steps"]}
     assert errors["strang", "explicit"] < 0.2 * errors["godunov", "explicit"]
+
+
+@pytest.mark.slow
+def test_error_and_cost_of_the_sodium_channel(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    script = importlib.import_module("sodium")
+
+    script.main(["--quick", "--ways", "exact", "rates", "--out", str(tmp_path)])
+
+    found = json.loads((tmp_path / "sodium_quick.json").read_text())
+    assert {"date", "device", "cpu", "versions", "held_to_one_core"} <= set(found["machine"])
+    rows = {(row["way"], row["dt"], row["cells"]): row for row in found["rows"]}
+    assert len(rows) == 4 * 2 * 2
+    assert all(row["seconds_a_beat"] > 0 and row["reference_moved_mV"] < 1e-3 for row in rows.values())
+    for dt, cells in ((0.05, 1), (0.1, 1)):
+        plain, second, step = (rows[f"exact, {s}", dt, cells]["rmse_mV"] for s in script.EXACT_SOLVERS)
+        assert step < 0.3 * second < 0.1 * plain
+    assert {row["way"] for row in found["many_cells"]} == {way for way, _, _ in rows}
+    (ours,) = (row for row in found["headline"] if row["way"] == script.OURS)
+    assert ours["met"] in ("yes", "no") and ours["rmse_mV"] < 0.12
+
+
+def test_the_time_at_an_error_lies_between_the_steps_measured(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    script = importlib.import_module("sodium")
+    rows = [{"dt": dt, "rmse_mV": 10 * dt**2, "seconds_a_beat": 1 / dt} for dt in (0.2, 0.1, 0.05)]
+    seconds, how = script.seconds_at(rows, "rmse_mV", 10 * 0.07**2)
+    assert how == "between" and np.isclose(seconds, 1 / 0.07)
+    assert script.seconds_at(rows, "rmse_mV", 1.0) == (5.0, "longest")
+    assert script.seconds_at(rows, "rmse_mV", 1e-6) == (None, "never")
+def test_subsystems_and_what_replaces_them(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    script = importlib.import_module("sodium_subsystems")
+
+    script.main(["--quick", "--out", str(tmp_path)])
+
+    found = json.loads((tmp_path / "sodium_subsystems_quick.json").read_text())
+    all_of_it, rest = found["where"]
+    assert rest["float64_ns"] < 0.9 * all_of_it["float64_ns"]  # calcium is more than a quarter
+    rows = {row["name"]: row for row in found["replacements"]}
+    tenfold, exact = rows["calcium every 10th step"], rows["exact"]
+    assert tenfold["gain"] > 1.1
+    assert all(tenfold[f"V_mV_{c:g}"] < 1.2 * exact[f"V_mV_{c:g}"] for c in script.CYCLE_LENGTHS)

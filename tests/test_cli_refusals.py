@@ -24,6 +24,8 @@ POSITIONALS = {
     "hidden-state example": ["o.h5"],
     "hidden-state retrain": ["nofile.h5"],
     "hidden-state explain": ["nofile.h5"],
+    "sodium train": ["rates"],
+    "sodium evaluate": ["exact"],
 }
 OUTSIDE = {
     "--t1": ["-5", "0", "inf", "1e300", "1e-12"],
@@ -83,6 +85,7 @@ TEXT = {
     "--range": ["apd90", "apd90=1", "apd95=1:2", "apd90=8:1", "apd90=nan:nan"],
     "--scale": ["g_Kr", "g_Kr=-1", "g_X=1"],
     "--out": ["nowhere/x.h5", "x.exe"],
+    "--experiments": ["", "beats,", "no such", "beats;cable"],
     "--intervals": ["", "300,", "a,b", "-5", "0", "inf", "nan,300", "1"],
     "--animation": ["nowhere/x.gif", "x.exe", "x", "."],
 }

@@ -33,9 +33,10 @@ P, B, PH, PO, TW, DE, H, PL = (
     jc.hidden_state,
     jc.plot,
 )
-TI = jc.tissue
+TI, SO = jc.tissue, jc.sodium
 TISSUES = importlib.import_module("jaxcardio.plot.tissues")
 TWINS = importlib.import_module("jaxcardio.plot.twins")
+SODIUM = importlib.import_module("jaxcardio.plot.sodium")
 HIDDEN = importlib.import_module("jaxcardio.plot.hidden_states")
 PULSES = P.PulseTrain(-52.0, 1.0, 1000.0, 10.0)
 CLAMP = P.VoltageSteps([-80.0, 0.0], [250.0, 250.0])
@@ -115,6 +116,9 @@ TWO = dataclasses.replace(RUN, activation_times=np.concatenate([FRONT, FRONT + 5
 ALONG = dataclasses.replace(
     RUN, ys={"u": np.zeros((9, 6))}, activation_times=FRONT[:, 0], repolarisation_times=FRONT[:, 0] + 1, tissue=CABLE
 )
+ATRIAL = jc.models.Skibsbye2016()
+APD90 = SO.Row("beats", "APD90", 1.0, 1.0, "ms")
+EVALUATED = SO.Evaluation((APD90,), {}, ATRIAL, 0.1, "RushLarsenMidpoint", 2, 1000.0, "float64")
 PATH = TI.TipPath(np.arange(3.0), np.zeros(3), np.zeros(3), 1)
 
 
@@ -688,7 +692,31 @@ CALLS: list[tuple[Any, Any]] = [
             "most_runs": 5,
         },
     ),
+    # --- sodium
+    (
+        SO.evaluate,
+        {
+            "hybrid": ATRIAL,
+            "dt": 0.1,
+            "solver": jc.RushLarsen(),
+            "reference": ATRIAL,
+            "beats": 2,
+            "cycle_length": 1000.0,
+            "experiments": ["clamps"],
+            "intervals": [300.0, 400.0],
+            "cable_intervals": [300.0],
+            **PROGRESS,
+        },
+    ),
+    (EVALUATED.row, {"name": "APD90", "experiment": "beats"}),
     # --- figures
+    (SODIUM.gate_along_beat, {"found": EVALUATED, "gate": "m", "ax": AX}),
+    (SODIUM.gate_of_potential, {"cells": {"exact": ATRIAL}, "gate": "m", "ax": AX}),
+    (SODIUM.last_beat, {"found": EVALUATED, "ax": AX, "below": AX}),
+    (SODIUM.apd_restitution, {"found": EVALUATED, "protocol": "S1-S2", "ax": AX}),
+    (SODIUM.clamp, {"found": EVALUATED, "which": "recovery", "ax": AX}),
+    (SODIUM.error_cost, {"rows": [{"way": "a", "dt": 0.1, "seconds_a_beat": 1.0, "rmse_mV": 0.1}], "ax": AX}),
+    (SODIUM.evaluation, {"found": EVALUATED}),
     (TISSUES.activation_map, {"run": RUN, "ax": AX, "beat": 0, "isochrones": 1.0}),
     (TISSUES.frame, {"run": RUN, "time": 3.0, "ax": AX, "name": "v", "limits": (0.0, 1.0)}),
     (TISSUES.frames, {"run": RUN, "times": [3.0, 4.0], "name": "v"}),
@@ -822,7 +850,7 @@ def test_a_wrong_argument_is_refused_by_name_in_one_line(function, good, name):
         assert any(str(text) in said for text in named), (value, said)
 
 
-PUBLIC = (jc, P, B, PH, PO, TW, DE, H, PL, TI)
+PUBLIC = (jc, P, B, PH, PO, TW, DE, H, PL, TI, SO)
 RESULTS = {
     "ConductivityFit",
     "Cost",
@@ -835,6 +863,7 @@ RESULTS = {
     "RatesTerm",
     "RushLarsen",
     "RushLarsen2",
+    "RushLarsenMidpoint",
     "Status",
     "Trace",
     "ActionPotentials",
@@ -847,6 +876,7 @@ RESULTS = {
     "Targets",
     "Batch",
     "DoseResponse",
+    "Row",
     "Screening",
     "Reason",
     "Posterior",
@@ -858,6 +888,7 @@ RESULTS = {
     "Windows",
     "Design",
     "Alternative",
+    "Evaluation",
     "Explanation",
     "FirstPass",
     "GateCurves",

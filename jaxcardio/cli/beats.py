@@ -13,8 +13,8 @@ from ..biomarkers import ActionPotentials, action_potentials
 from ..files.writing import put, write_csv, write_hdf5
 from ..simulation.recordings import read_recording
 from ..simulation.trace import Trace
+from ..text_tables import text_table
 from .common import checked_figure, checked_output, save_figure
-from .text import text_table
 from .uncertain import SHOWN, errors_of, noise_lines, reason_lines
 
 COLUMNS = {

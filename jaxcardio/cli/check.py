@@ -5,8 +5,8 @@ import sys
 
 import jax
 
+from ..text_tables import text_table
 from ..verification import checks
-from .text import text_table
 
 
 def run(given: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from ..population import Dataset, Recipe, make_dataset, problems
 from ..population.viability import check_window
 from ..progress import say
 from ..protocols import AbstractProtocol, Segments, VoltageSteps
+from ..text_tables import text_table
 from .common import (
     USUAL,
     check_longest_step,
@@ -25,7 +26,6 @@ from .common import (
     protocol_ways,
 )
 from .sampled import make_population, make_rules
-from .text import text_table
 
 STEP = 250.0
 LEVELS = (

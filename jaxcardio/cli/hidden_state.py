@@ -24,9 +24,9 @@ from ..hidden_state import (
     save_network,
     simulated_observations,
 )
+from ..text_tables import text_table
 from .arguments.hidden_state import SCENARIOS
 from .common import argument, assignments, checked_figure, checked_output, find_model, save_figure
-from .text import text_table
 
 EXAMPLE = "jaxcardio example observations"
 """Attribute `format` of the files of `example`."""

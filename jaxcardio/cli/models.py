@@ -3,8 +3,8 @@
 import argparse
 import inspect
 
+from ..text_tables import text_table
 from .arguments.shared import MODELS
-from .text import text_table
 
 
 def run(given: argparse.Namespace) -> int:

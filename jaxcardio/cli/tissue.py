@@ -16,6 +16,7 @@ from ..plot import tissues
 from ..progress import say
 from ..protocols import Pulses
 from ..simulation.grid import check_span, check_step
+from ..text_tables import text_table
 from ..tissue import (
     Run,
     Stimulus,
@@ -32,7 +33,6 @@ from ..tissue import (
 from ..tissue.brief import BRIEF, brief
 from ..tissue.simulate import THRESHOLDS
 from .common import argument, assignments, checked_figure, checked_output, find_model, make_cell, save_figure
-from .text import text_table
 
 MOST_CELLS = 100_000_000
 SHARE = 20

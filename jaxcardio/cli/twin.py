@@ -10,6 +10,7 @@ from ..arguments import check, check_seed, check_whole
 from ..files.writing import write_text
 from ..json_text import decoded, read_bytes
 from ..progress import say
+from ..text_tables import text_table
 from ..twin import (
     Experiment,
     Recording,
@@ -29,7 +30,6 @@ from ..twin import (
 )
 from ..twin.beats import BEATS_EVERY
 from .common import argument, check_temperature, checked_figure, checked_output, save_figure
-from .text import text_table
 
 SHOWN = {"apd90": "ms", "apd50": "ms", "cycle_length": "ms", "mdp": "mV", "peak": "mV", "dvdt_max": "V/s"}
 

@@ -318,18 +318,21 @@ class Skibsbye2016(AbstractCell):
             I_ion_total=sum(membrane.values()),
         )
 
+    def calcium_influx(self, i: SkibsbyeCurrents):
+        """Calcium that enters the subspace through the membrane, mM nL/ms."""
+        I_Ca = i.I_CaL + i.I_Cab + i.I_CaP - 2 * i.I_NaCa
+        return -I_Ca * (self.C_m * PER_MS / self.F) / 2
+
     def rates(self, t, y: Any, i_stim) -> Any:
         i = self.currents(y)
         charge = self.C_m * PER_MS / self.F  # pA/pF to mM nL/ms of a monovalent ion
         I_Na = i.I_Na + i.I_Nab + 3 * i.I_NaK + 3 * i.I_NaCa + i.I_f_Na
         I_K = i.I_to + i.I_sus + i.I_K1 + i.I_Kr + i.I_Ks - 2 * i.I_NaK + (i.I_f - i.I_f_Na) + i.I_KCa + i_stim
-        I_Ca = i.I_CaL + i.I_Cab + i.I_CaP - 2 * i.I_NaCa
-        into_ss = i.J_leak_ss - i.J_bulk_SERCA_ss + i.J_rel_ss - i.J_j_nj - I_Ca * charge / 2
+        into_ss = i.J_leak_ss - i.J_bulk_SERCA_ss + i.J_rel_ss - i.J_j_nj + self.calcium_influx(i)
         into_1 = i.J_leak_1 - i.J_bulk_SERCA_1 + i.J_rel_1
         into_2 = i.J_leak_2 - i.J_bulk_SERCA_2 + i.J_rel_2
         into_3 = i.J_leak_3 - i.J_bulk_SERCA_3 + i.J_rel_3
         Na_buffer = 0.49 * 2.31 * 10 / (y.Na_ss + 10) ** 2
-        bound_ss = 165 * 1.1 / (y.Ca_ss + 1.1) ** 2 + 13 * 0.013 / (y.Ca_ss + 0.013) ** 2 + _buffering(y.Ca_ss)
         return _state_type(self.sodium.states)(
             V=-(i.I_ion_total + i_stim),
             **self.sodium.rates(y.V, y),
@@ -346,7 +349,7 @@ class Skibsbye2016(AbstractCell):
             Na_ss=-(i.J_Na + I_Na * charge) / V_SS / (1 + Na_buffer),
             Na_i=i.J_Na / V_I,
             K_i=-I_K * charge / V_CYT,
-            Ca_ss=into_ss / V_SS / (1 + bound_ss),
+            Ca_ss=into_ss / V_SS / (1 + ss_buffering(y.Ca_ss)),
             Ca_i1=_shell(1, y.Ca_i1, y.Ca_i1, y.Ca_i2, into_1 / V_1),
             Ca_i2=_shell(2, y.Ca_i1, y.Ca_i2, y.Ca_i3, into_2 / V_2),
             Ca_i3=_shell(3, y.Ca_i2, y.Ca_i3, y.Ca_i4, into_3 / V_3),
@@ -405,9 +408,19 @@ def _serca(volume: float, Ca, Ca_SR, bound):
     return to_SR, from_bulk
 
 
-def _buffering(Ca):
+def buffering(Ca):
     """d(bound)/d(free) of the mobile cytosolic buffer."""
     return BUFFER * K_BUFFER / (Ca + K_BUFFER) ** 2
+
+
+def ss_buffering(Ca):
+    """d(bound)/d(free) of the buffers of the subspace: those of the membrane and the mobile one."""
+    return 165 * 1.1 / (Ca + 1.1) ** 2 + 13 * 0.013 / (Ca + 0.013) ** 2 + buffering(Ca)
+
+
+def sr_buffering(Ca):
+    """d(bound)/d(free) of the buffer of the SR."""
+    return 6.7 * 0.8 / (Ca + 0.8) ** 2
 
 
 def _laplacian(k: int, inner, centre, outer):
@@ -417,7 +430,7 @@ def _laplacian(k: int, inner, centre, outer):
 
 def _shell(k: int, inner, Ca, outer, source):
     """d(Ca)/dt of cytosolic shell k with a mobile buffer at equilibrium; `source` in mM/ms."""
-    gamma = _buffering(Ca)
+    gamma = buffering(Ca)
     spread = (D_CA + D_BUFFER * gamma) * _laplacian(k, inner, Ca, outer)
     drift = 2 * gamma * D_BUFFER * ((outer - inner) / (2 * DX)) ** 2 / (K_BUFFER + Ca)
     return (spread - drift + source) / (1 + gamma)
@@ -426,4 +439,4 @@ def _shell(k: int, inner, Ca, outer, source):
 def _SR_shell(k: int, inner, Ca, outer, source):
     """d(Ca)/dt of SR shell k with its buffer at equilibrium; `source` in mM/ms of the cytosolic shell's volume."""
     spread = D_SR * _laplacian(k, inner, Ca, outer)
-    return (spread + source / SR_FRACTION) / (1 + 6.7 * 0.8 / (Ca + 0.8) ** 2)
+    return (spread + source / SR_FRACTION) / (1 + sr_buffering(Ca))

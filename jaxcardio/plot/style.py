@@ -59,9 +59,14 @@ def empty_figure(size: tuple[float, float]) -> Any:
 
 
 def given_or_new(ax: Any) -> Any:
-    if ax is not None and (isinstance(ax, type) or not hasattr(ax, "plot")):
-        raise refusal("ax", ax, "", "axes of matplotlib, or None")
-    return figure()[1] if ax is None else ax
+    return figure()[1] if ax is None else axes_named("ax", ax)
+
+
+def axes_named(name: str, ax: Any) -> Any:
+    """The axes that were given as this argument; a ValueError if they are none."""
+    if isinstance(ax, type) or not hasattr(ax, "plot"):
+        raise refusal(name, ax, "", "axes of matplotlib, or None")
+    return ax
 
 
 def legend(ax: Any, **options) -> None:

@@ -23,7 +23,7 @@ INTERVALS = (825.0, 625.0, 425.0)
 """Before each of the action potentials for training, ms; an evaluation paces at others."""
 AMPLITUDE, DURATION = -13.0, 2.0
 """The stimulus for training, pA/pF and ms; an evaluation has another amplitude."""
-FINE, COARSE, UPSTROKE, WHOLE = 0.01, 0.5, 8.0, 400.0
+FINE, COARSE, UPSTROKE, WHOLE = 0.02, 1.0, 5.0, 300.0
 """Steps of the stair of an action-potential clamp, ms: FINE up to UPSTROKE, COARSE up to WHOLE after the stimulus."""
 
 
@@ -54,7 +54,7 @@ class ActionPotentials(NamedTuple):
 
 
 def voltage_clamps(
-    gating: AbstractSodiumGating, *, n: int = 500, shortest: float = 1e-3, longest: float = 30.0, seed: int = 0
+    gating: AbstractSodiumGating, *, n: int = 300, shortest: float = 1e-3, longest: float = 30.0, seed: int = 0
 ) -> Clamps:
     """Clamps at n potentials spread evenly over -140 to 100 mV, one in each of n equal parts, each gate held for a time
     of its own, log-uniform from `shortest` to `longest` (ms)."""

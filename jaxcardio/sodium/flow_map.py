@@ -15,8 +15,8 @@ from .network import VoltageNetwork
 WIDTHS = (12,)
 SHORTEST, LONGEST = 1e-3, 0.2
 """Steps that a flow map is trained for, ms."""
-TERMS = 3
-"""Chebyshev polynomials of log dt."""
+TERMS = 2
+"""Chebyshev polynomials of log dt: a rate that is a power of the step."""
 GATES = ("m", "h1", "h2")
 
 

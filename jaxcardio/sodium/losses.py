@@ -21,7 +21,7 @@ FLOOR = 1e-4
 
 def clamp_residual(gating: AbstractSodiumGating, clamps: Clamps) -> Float[Array, "two gates clamps"]:
     """Logarithm of what opens (and shuts) over what opens (and shuts) in the data; 0.001 is one of a thousand."""
-    floor = FLOOR * (clamps.opened + clamps.shut)
+    floor = FLOOR * (clamps.opened + clamps.shut)[None]
     found, data = jnp.stack(amounts(gating, clamps.V, clamps.dt)), jnp.stack([clamps.opened, clamps.shut])
     return jnp.log((found + floor) / (data + floor))
 
@@ -34,8 +34,8 @@ def semigroup_residual(gating: AbstractSodiumGating, V, dt) -> Float[Array, "two
         rates = gates_of(gating, V)
         middle = [begin + rate.increment(begin, dt / 2) for rate in rates]
         after = [x + rate.increment(x, dt / 2) for x, rate in zip(middle, rates, strict=True)]
-        twice.append(jnp.abs(jnp.stack(after) - begin))
-    return (jnp.stack(twice) - once) / once.sum(axis=0)
+        twice.append(jnp.stack([jnp.abs(x - begin) for x in after]))
+    return (jnp.stack(twice) - once) / once.sum(axis=0, keepdims=True)
 
 
 def time_domain_residual(gating: AbstractSodiumGating, dt, V, gates) -> Float[Array, "steps gates"]:

@@ -46,20 +46,24 @@ class VoltageNetwork(eqx.Module):
         return tuple(w.shape[0] for w in self.weights[:-1])
 
     def __call__(self, V: Float[Array, "*cells"]) -> list[Float[Array, "*cells"]]:
-        u = (V - MIDDLE) / REACH
-        x: Any = [u]
+        u = ((V - MIDDLE) / REACH)[None]
         *hidden, (weight, bias) = zip(self.weights, self.biases, strict=True)
+        x = u
         for w, b in hidden:
-            x = [jnp.tanh(_sum(w[k], x) + b[k]) for k in range(w.shape[0])]
-        return [_sum(weight[k], x) + (self.line[k] * u + bias[k]) for k in range(weight.shape[0])]
+            x = jnp.tanh(_product(w, x) + _column(b, x))
+        return list(_product(weight, x) + _column(self.line, x) * u + _column(bias, x))
 
 
-def _sum(weights, x):
-    """Written out term by term, it becomes part of the one loop over cells that a compiled step is."""
-    total = weights[0] * x[0]
-    for k in range(1, len(x)):
-        total = total + weights[k] * x[k]
-    return total
+def _product(weight, x):
+    """weight @ x over the first axis of x: in full precision, which a GPU does not give float32 unasked."""
+    if weight.shape[1] == 1:
+        return _column(weight[:, 0], x) * x
+    return jnp.tensordot(weight, x, 1, precision=jax.lax.Precision.HIGHEST)
+
+
+def _column(numbers, x):
+    """One number for each of the first axis of an array that has as many axes as x."""
+    return numbers.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def check_widths(widths: Any) -> None:

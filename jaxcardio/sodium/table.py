@@ -122,9 +122,9 @@ class RateTable(AbstractSodiumGating):
         before, after = (0, 1) if self.kind == "linear" else (1, 2)
         last = self.rows.shape[0] - 1
         where = jnp.clip((V - self.lowest) / self.spacing, 0, last)
-        below = jnp.clip(jnp.nan_to_num(jnp.floor(where)), before, last - after).astype(jnp.int32)
-        t = where - below
-        read = [self.rows[below + k] for k in range(-before, after + 1)]
+        below = jnp.clip(jnp.nan_to_num(jnp.floor(where)), before, last - after)
+        t, row = where - below, below.astype(jnp.int32)
+        read = [self.rows[row + k] for k in range(-before, after + 1)]
         if self.kind == "linear":
             weights = [1 - t, t]
         else:

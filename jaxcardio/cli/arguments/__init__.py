@@ -2,7 +2,7 @@
 
 import argparse
 
-from . import biomarkers, check, dataset, drug, hidden_state, models, population, simulate, tissue, twin
+from . import biomarkers, check, dataset, drug, hidden_state, models, population, simulate, sodium, tissue, twin
 from .shared import Parser, add_documented
 
 VERBS = {
@@ -15,6 +15,7 @@ VERBS = {
     "tissue": tissue,
     "twin": twin,
     "hidden-state": hidden_state,
+    "sodium": sodium,
     "check": check,
 }
 """The verbs: each module's docstring is its help, and its `add_arguments` what it accepts."""

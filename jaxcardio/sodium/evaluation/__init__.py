@@ -1,0 +1,1 @@
+"""The experiments of `sodium.evaluate`, one a file."""
