@@ -193,7 +193,7 @@ class MarkovTraining(NamedTuple):
 
 def generator(rates: TransitionRates) -> Float[Array, "9 9"]:
     """Q with dp/dt = Q p, of rates that are numbers."""
-    unit = jnp.eye(len(Occupancies._fields))
+    unit = jnp.eye(len(Occupancies._fields), dtype=rates.alpha_11.dtype)
     return jnp.stack(slopes(rates, Occupancies(*unit)), axis=0)
 
 
