@@ -73,11 +73,11 @@ class Flow(eqx.Module):
     """
 
     @abc.abstractmethod
-    def derivative(self, x):
+    def derivative(self, x) -> Any:
         """x' at the state's value x, in units of x per ms: the limit of `increment` over short times."""
 
     @abc.abstractmethod
-    def increment(self, x, dt):
+    def increment(self, x, dt) -> Any:
         """Change of the state from x over dt (ms)."""
 
 
@@ -100,7 +100,7 @@ class JointFlow(Flow):
         """Their derivatives, in their units per ms."""
 
     @abc.abstractmethod
-    def after(self, dt, steps: int) -> list[Sequence[Array]]:
+    def after(self, dt, steps: int) -> Sequence[Sequence[Array]]:
         """The states after each of so many steps of dt (ms) with all else frozen."""
 
     def derivative(self, x):
@@ -118,7 +118,7 @@ class Motions:
 
     def __init__(self, dt, steps: int = 1):
         self.dt, self.steps = dt, steps
-        self.known: dict[tuple, list[Sequence[Array]]] = {}
+        self.known: dict[tuple, Sequence[Sequence[Array]]] = {}
 
     def increment(self, leaf: Flow, x, steps: int = 1):
         """The change of the state from x over so many steps."""

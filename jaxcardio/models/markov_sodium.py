@@ -211,7 +211,10 @@ class ClancyRudySodiumGating(AbstractSodiumGating):
     def rates(self, V, y) -> dict[str, Any]:
         p = occupancies(y)
         rates = transition_rates(V)
-        chain = {n: ChainFlow(rates, p, i, self.terms) for i, n in enumerate(Occupancies._fields)}
+        chain = {
+            n: ChainFlow(rates=rates, occupancies=p, index=i, terms=self.terms)
+            for i, n in enumerate(Occupancies._fields)
+        }
         return {"m": activation(V, self.m_V_half, self.m_k), **chain}
 
     def open_probability(self, y):

@@ -40,7 +40,9 @@ LONGEST = 0.2
 """Steps that a map is trained for, ms; the corrections stay those of this one beyond."""
 TERMS = 3
 """Powers of dt / LONGEST, from the first: without a step there is nothing to correct."""
-WIDTHS = (12,)
+WIDTHS = (16,)
+TRAINED_V = (-105.0, 55.0)
+"""Potentials that a map is trained for, mV; beyond, too, the corrections stay those of the nearest."""
 
 _C3C2, _C2C1, _C1O, _OIF, _IC3IC2, _IC2IF, *_LATERAL, _IFIM1, _IM1IM2 = TRANSITIONS
 _FORTH = (_C3C2, _C2C1, _C1O, _OIF, _IC2IF, _IC3IC2)
@@ -59,16 +61,18 @@ def exchange_shares(rates: TransitionRates, corrections: Sequence[Float[Array, "
     """For each exchange, per rate, what it moves of the difference of its two fluxes (ms).
 
     An exchange with rates a and b (per ms) takes the share q (a + b) / (1 + q (a + b)) of the way to its equilibrium,
-    q = part dt (c + sqrt(1 + c^2)), where c is its correction: a share in (0, 1), whatever c is.
+    where q is its part of dt times 1 + c for a correction c >= 0, and divided by 1 - c for c < 0: a share in (0, 1),
+    whatever c is. (One division: it and not the exchange itself is what an exchange costs.)
     """
     learned = dict(zip(LEARNED, corrections, strict=True))
     shares = []
     for place, exchange in enumerate(EXCHANGES):
-        q: Any = PARTS[place] * dt
+        part, speed = PARTS[place] * dt, getattr(rates, exchange.forth) + getattr(rates, exchange.back)
+        slower: Any = 1.0
         if place in learned:
-            c = learned[place]
-            q = q * (c + jnp.sqrt(1 + c * c))
-        shares.append(q / (1 + q * (getattr(rates, exchange.forth) + getattr(rates, exchange.back))))
+            part = part * jnp.maximum(1 + learned[place], 1)
+            slower = jnp.maximum(1 - learned[place], 1)
+        shares.append(part / (slower + part * speed))
     return shares
 
 
@@ -141,14 +145,17 @@ class MarkovFlow(AbstractSodiumGating):
         self.m_V_half, self.m_k = exact.m_V_half, exact.m_k
 
     def rates(self, V, y) -> dict[str, Any]:
-        rates, coefficients, p = transition_rates(V), tuple(self.network(V)), occupancies(y)
-        chain = {n: ExchangeFlow(rates, coefficients, p, i) for i, n in enumerate(Occupancies._fields)}
+        rates, coefficients, p = transition_rates(V), tuple(self.network(jnp.clip(V, *TRAINED_V))), occupancies(y)
+        chain = {
+            n: ExchangeFlow(rates=rates, coefficients=coefficients, occupancies=p, index=i)
+            for i, n in enumerate(Occupancies._fields)
+        }
         return {"m": activation(V, self.m_V_half, self.m_k), **chain}
 
     def __call__(self, V, p: Occupancies, dt) -> Occupancies:
         """The occupancies after a step of dt (ms) at V (mV); elementwise in arrays that broadcast."""
         rates = transition_rates(V)
-        return exchanged(rates, exchange_shares(rates, corrections(self.network(V), dt), dt), p)
+        return exchanged(rates, exchange_shares(rates, corrections(self.network(jnp.clip(V, *TRAINED_V)), dt), dt), p)
 
     def open_probability(self, y):
         return y.O
@@ -168,7 +175,6 @@ class MarkovFlow(AbstractSodiumGating):
 
 # --- training --------------------------------------------------------------------------------------------------------
 
-TRAINED_V = (-120.0, 80.0)
 POTENTIALS = 64
 STEPS = (0.002, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2)
 OPEN_WEIGHT = 2.0
@@ -187,17 +193,17 @@ class MarkovTraining(NamedTuple):
 
 def generator(rates: TransitionRates) -> Float[Array, "9 9"]:
     """Q with dp/dt = Q p, of rates that are numbers."""
-    unit = jnp.eye(len(Occupancies._fields))
+    unit = jnp.eye(len(Occupancies._fields), dtype=rates.alpha_11.dtype)
     return jnp.stack(slopes(rates, Occupancies(*unit)), axis=0)
 
 
 @typed
 def train_markov_flow(
-    *, seed: int = 0, steps: int = 24, widths: tuple[int, ...] = WIDTHS, progress: bool = False
+    *, seed: int = 0, steps: int = 30, widths: tuple[int, ...] = WIDTHS, progress: bool = False
 ) -> MarkovTraining:
-    """Trains the map on exp(Q dt) at 64 potentials from -120 to 80 mV and 8 steps from 2 to 200 us.
+    """Trains the map on exp(Q dt) at 64 potentials from -105 to 55 mV and 8 steps from 2 to 200 us.
 
-    Levenberg-Marquardt in float64, a minute on two cores; the same seed gives the same map.
+    Levenberg-Marquardt in float64, a minute on two cores (80 s on one); the same seed gives the same map.
 
     Args:
         seed: of the network's first weights.

@@ -13,7 +13,7 @@ import numpy as np
 from ...cell import dtype_of
 from ...models import Skibsbye2016
 from ...numerics import nernst
-from ...relaxation import increments_at_once, is_relaxation, moves_itself
+from ...relaxation import Motions, is_relaxation, moves_itself
 from ...simulation.compiled import WIDE, compiled
 from .table import Experiment, Row, largest
 
@@ -141,8 +141,8 @@ def _stepped(cell: Skibsbye2016, before, V, V_after, dt, first):
 
     def moved(gates, V):
         rates = gating.rates(V, everyone._replace(V=V, **gates))
-        increment = increments_at_once(dt)
-        return {n: gates[n] + (increment(r, gates[n]) if moves_itself(r) else dt * r) for n, r in rates.items()}
+        motions = Motions(dt)
+        return {n: gates[n] + (motions.increment(r, gates[n]) if moves_itself(r) else dt * r) for n, r in rates.items()}
 
     def kept(gates, potentials):
         middle, after = potentials
