@@ -1,6 +1,6 @@
 """Where the time of a cell-step goes, and what replaces a part of it at equal accuracy.
 
-    python benchmarks/sodium_subsystems.py                # some ten minutes on one core
+    python benchmarks/sodium_subsystems.py                # some twenty minutes on one quiet core
     python benchmarks/sodium_subsystems.py --quick        # one part of one model, a few replacements
 
 prints two tables and writes sodium_subsystems.json. 1,000 cells on one core, steps of 0.1 ms, `RushLarsenMidpoint`
