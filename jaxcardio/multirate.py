@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .annotations import typed
 from .arguments import check_whole, refusal
 from .cell import unknown_name
 from .solvers import AbstractRushLarsen, RatesTerm, RushLarsenMidpoint
@@ -35,6 +36,7 @@ class Multirate(AbstractRushLarsen):
     term_structure: ClassVar = RatesTerm
     interpolation_cls: ClassVar[Callable[..., diffrax.AbstractLocalInterpolation]] = diffrax.LocalLinearInterpolation
 
+    @typed
     def __init__(self, slow: Sequence[str], substeps: int):
         """`slow`: names of states; `substeps`: how many the other states take in each step, even: one ends midway."""
         check_whole("substeps", substeps, "steps", least=2)

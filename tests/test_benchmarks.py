@@ -249,6 +249,9 @@ def test_the_time_at_an_error_lies_between_the_steps_measured(monkeypatch):
     assert how == "between" and np.isclose(seconds, 1 / 0.07)
     assert script.seconds_at(rows, "rmse_mV", 1.0) == (5.0, "longest")
     assert script.seconds_at(rows, "rmse_mV", 1e-6) == (None, "never")
+
+
+@pytest.mark.slow
 def test_subsystems_and_what_replaces_them(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(FOLDER)
     script = importlib.import_module("sodium_subsystems")
@@ -262,3 +265,18 @@ def test_subsystems_and_what_replaces_them(monkeypatch, tmp_path):
     tenfold, exact = rows["calcium every 10th step"], rows["exact"]
     assert tenfold["gain"] > 1.1
     assert all(tenfold[f"V_mV_{c:g}"] < 1.2 * exact[f"V_mV_{c:g}"] for c in script.CYCLE_LENGTHS)
+
+
+@pytest.mark.slow
+def test_sodium_networks_of_several_seeds(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    script = importlib.import_module("sodium_seeds")
+
+    script.main(["--quick", "--seeds", "0", "--out", str(tmp_path)])
+
+    found = json.loads((tmp_path / "sodium_seeds_quick.json").read_text())
+    assert {row["network"] for row in found["training"]} == {"rates", "flow_map"}
+    assert not any(row["ships"] for row in found["training"])  # they are trained for a moment only
+    rows = {(row["network"], row["dt"], row["name"]): row for row in found["rows"]}
+    assert rows["exact", 0.1, "RMSE of V, whole beat"]["met"]
+    assert rows["rates", None, "outside"]["met"] and rows["rates", None, "semigroup"]["met"]

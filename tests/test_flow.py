@@ -43,7 +43,7 @@ FLOWING = CELL.replace(sodium=Flowing(jc.models.SkibsbyeSodiumGating()))
     [
         dict(solver=jc.RushLarsen(), dt=0.05),
         dict(solver=jc.RushLarsenMidpoint(), dt=0.05),
-        dict(solver=diffrax.Kvaerno3(), rtol=1e-5),
+        pytest.param(dict(solver=diffrax.Kvaerno3(), rtol=1e-5), marks=pytest.mark.slow),
     ],
     ids=["rush-larsen", "midpoint", "kvaerno3"],
 )
@@ -53,6 +53,7 @@ def test_a_relaxation_written_as_a_flow_runs_alike(how):
     np.testing.assert_allclose(found.V, exact.V, rtol=0, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_with_extrapolated_coefficients_a_flow_keeps_its_own():
     """`RushLarsen2` is then of first order in those gates, and right in the limit."""
     errors = []
@@ -63,6 +64,7 @@ def test_with_extrapolated_coefficients_a_flow_keeps_its_own():
     assert np.all(np.diff(np.log2(errors)) < -0.8)
 
 
+@pytest.mark.slow
 def test_populations_clamps_tissue_and_derivatives_take_a_flow():
     g_Na = CELL.g_Na * jnp.array([1.0, 0.8])
     how: dict[str, Any] = dict(t1=4.0, solver=jc.RushLarsenMidpoint(), dt=0.05)

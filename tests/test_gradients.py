@@ -125,6 +125,7 @@ def _mean_potential(cell, pacing):
     return jnp.mean(jc.simulate(cell, pacing, t1=30.0, dt=0.02, outputs=[cell.potential]).V)
 
 
+@pytest.mark.slow
 def test_a_run_in_one_number_has_the_slope_of_the_same_run_in_two():
     # One traced number is differentiated forwards for all tangents; with a second one JAX's own rules hold.
     def mean(g_Kr, g_CaL):

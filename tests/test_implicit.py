@@ -53,6 +53,7 @@ def test_root_of_a_stiff_implicit_step_is_scipys(step, stiff, seed, dtype):
 
 @settings(deadline=None, max_examples=8)
 @given(st.floats(0.5, 3.0))
+@pytest.mark.slow
 def test_root_is_optimistix_chords_and_so_is_its_derivative(a):
     def root(a, finder):
         return optimistix.root_find(lambda y, a: {"x": jnp.tanh(y["x"]) + y["x"] - a}, finder, {"x": a / 2}, a).value[
@@ -94,6 +95,7 @@ def _end(k, adjoint):
     return jc.simulate(cell, KICK, t1=20.0, solver=diffrax.Kvaerno5(), rtol=1e-8, adjoint=adjoint).final_state.u
 
 
+@pytest.mark.slow
 def test_gradients_both_ways_are_differences():
     """(Kvaerno3 with Diffrax's root finder or ours has no gradient on this model: it rejects steps without end.)"""
     a, h = SMALL.a, 1e-4

@@ -119,7 +119,14 @@ ALONG = dataclasses.replace(
 ATRIAL = jc.models.Skibsbye2016()
 APD90 = SO.Row("beats", "APD90", 1.0, 1.0, "ms")
 EVALUATED = SO.Evaluation((APD90,), {}, ATRIAL, 0.1, "RushLarsenMidpoint", 2, 1000.0, "float64")
+SUBSYSTEMS = importlib.import_module("jaxcardio.sodium.subsystems")
+TABULATED = SUBSYSTEMS.GateTable(ATRIAL, ["d"], spacing=10.0)
+ROUNDS = {"starts": 1, "clamps": 0, "action potentials": 0, "solver": 0}
 PATH = TI.TipPath(np.arange(3.0), np.zeros(3), np.zeros(3), 1)
+
+
+def GATES_OF_V(V):
+    return ATRIAL.sodium.relaxations(V).m.steady[None]
 
 
 def loss(cell):
@@ -709,6 +716,53 @@ CALLS: list[tuple[Any, Any]] = [
         },
     ),
     (EVALUATED.row, {"name": "APD90", "experiment": "beats"}),
+    (SO.load, {"name_or_path": "rates"}),
+    (SO.save, {"path": "nowhere/gating.h5", "gating": ATRIAL.sodium}),
+    (SO.voltage_clamps, {"gating": ATRIAL.sodium, "n": 5, "shortest": 0.1, "longest": 1.0, "seed": 0}),
+    (SO.action_potentials, {"cell": ATRIAL}),
+    (SO.semigroup_residual, {"gating": ATRIAL.sodium, "V": np.zeros(2), "dt": np.ones(2)}),
+    (
+        SO.time_domain_residual,
+        {"gating": ATRIAL.sodium, "dt": np.ones(2), "V": np.zeros(2), "gates": np.zeros((3, 3))},
+    ),
+    (SO.chain_rule_residual, {"gates": GATES_OF_V, "gating": ATRIAL.sodium, "V": np.zeros(2), "slope": np.ones(2)}),
+    (SO.published_losses, {"gating": ATRIAL.sodium, "V": np.zeros(2), "norms": "mean"}),
+    (SO.published_curves, {"gating": ATRIAL.sodium, "V": np.zeros(2)}),
+    (SO.gates_along, {"gating": ATRIAL.sodium, "trace": RECORDED}),
+    (SO.published_beats, {"network": ATRIAL.sodium, "beats": 1, "dt": 0.1}),
+    (SO.published_table, {"traces": {"exact rates": RECORDED}}),
+    (SO.train_published, {"seed": 0, "steps": 100, "goal": 1e-4, "norms": "mean", **PROGRESS}),
+    (SO.train_markov_flow, {"seed": 0, "steps": 1, "widths": (2,), **PROGRESS}),
+    *[
+        (train, {"seed": 0, "cell": ATRIAL, "widths": (2,), "rounds": ROUNDS, "checkpoint": "nowhere/a", **PROGRESS})
+        for train in (SO.train_rates, SO.train_flow_map)
+    ],
+    *[(network, {"widths": (2,), "key": KEY}) for network in (SO.RateSurrogate, SO.FlowMap, SO.MarkovFlow)],
+    (SO.PublishedPINN, {"width": 2, "blocks": 1, "scale": 100.0, "key": KEY}),
+    (
+        SO.RateTable,
+        {
+            "gating": ATRIAL.sodium,
+            "dts": (0.1,),
+            "kind": "linear",
+            "spacing": 1.0,
+            "lowest": -100.0,
+            "highest": 50.0,
+        },
+    ),
+    (jc.Multirate, {"slow": ["Na_i"], "substeps": 4}),
+    (SUBSYSTEMS.voltage_gates, {"cell": ATRIAL}),
+    (SUBSYSTEMS.exact_gates, {"cell": ATRIAL, "names": ["d"], "V": np.zeros(2)}),
+    (SUBSYSTEMS.GateTable, {"cell": ATRIAL, "names": ["d"], "spacing": 1.0}),
+    (SUBSYSTEMS.with_gates, {"cell": ATRIAL, "gates": TABULATED}),
+    (SUBSYSTEMS.gate_errors, {"cell": ATRIAL, "gates": TABULATED}),
+    (SUBSYSTEMS.in_single_precision, {"cell": ATRIAL, "names": ["d"]}),
+    (SUBSYSTEMS.learned_gates, {"cell": ATRIAL, "gates": ["d"], "widths": (2,), "epochs": 1, "seed": 0}),
+    (SUBSYSTEMS.fit_lumped, {"cell": ATRIAL, "cycle_lengths": (600.0,), "beats": 2}),
+    (
+        SUBSYSTEMS.fit_learned_calcium,
+        {"cell": ATRIAL, "cycle_lengths": (600.0,), "beats": 2, "width": 2, "steps": 1, "seed": 0},
+    ),
     # --- figures
     (SODIUM.gate_along_beat, {"found": EVALUATED, "gate": "m", "ax": AX}),
     (SODIUM.gate_of_potential, {"cells": {"exact": ATRIAL}, "gate": "m", "ax": AX}),
@@ -808,6 +862,8 @@ LEGAL: dict[tuple[str, str], tuple[Any, ...]] = {
     ("brief", "keep"): ([],),
     ("cost", "stimuli"): (None,),
     ("electrograms", "names"): (["no such name"],),  # only drawn
+    ("chain_rule_residual", "slope"): (5.0,),  # one for all
+    ("Multirate", "slow"): (["no such name"], []),  # a solver by itself knows no cell
     ("GatingNetwork.__init__", "gates"): (["no such name"],),  # a network by itself knows no cell
 }
 """What only looks wrong, of the nonsense for a function's argument."""
@@ -850,7 +906,7 @@ def test_a_wrong_argument_is_refused_by_name_in_one_line(function, good, name):
         assert any(str(text) in said for text in named), (value, said)
 
 
-PUBLIC = (jc, P, B, PH, PO, TW, DE, H, PL, TI, SO)
+PUBLIC = (jc, P, B, PH, PO, TW, DE, H, PL, TI, SO, SUBSYSTEMS)
 RESULTS = {
     "ConductivityFit",
     "Cost",
@@ -859,6 +915,16 @@ RESULTS = {
     "Singularities",
     "TipPath",
     "TunedConductivity",
+    "Clamps",
+    "MarkovTraining",
+    "PublishedCurves",
+    "PublishedFit",
+    "PublishedLosses",
+    "PublishedRow",
+    "Training",
+    "GateNetwork",
+    "LearnedCalcium",
+    "LumpedCalcium",
     "Relaxation",
     "RatesTerm",
     "RushLarsen",
@@ -902,6 +968,7 @@ OTHERS = {
     "use_cache": "a folder, by the system's own errors",
     "parameter": "for those who write models",
     "tune_for_one_cell": "takes nothing",
+    "SteadySodiumGating": "a gating, as of `cell.replace`",
     "designed": "takes nothing",
     "iv_staircase": "takes nothing",
     "herg_staircase": "takes nothing",

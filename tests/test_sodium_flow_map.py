@@ -34,11 +34,11 @@ def test_bounds_hold_whatever_the_weights():
 
 
 def test_shipped_map_is_the_channels():
-    """What moves in a step of 2 to 200 us: of m to 3e-3, of h1 and h2 to 1e-4."""
+    """What moves in a step of 2 to 200 us: of m to 3e-3, of h1 to 5e-4, of h2 to 1e-4."""
     V, gates, dt = random_states(10**5, seed=1)
     V, dt = jnp.clip(V, -110, 60), 2 * dt
     rates = EXACT.rates(V, None)
-    for found, gate, x, apart in zip(step(SHIPPED, V, gates, dt), GATES, gates, (3e-3, 1e-4, 1e-4), strict=True):
+    for found, gate, x, apart in zip(step(SHIPPED, V, gates, dt), GATES, gates, (3e-3, 5e-4, 1e-4), strict=True):
         np.testing.assert_allclose(found - x, rates[gate].increment(x, dt), rtol=0, atol=apart)
 
 
@@ -57,6 +57,7 @@ def test_hybrid_beat_is_the_exact_beat():
     assert rms(one_beat("flow_map") - one_beat("exact")) < 0.012
 
 
+@pytest.mark.slow
 def test_float32_populations_and_any_solver():
     cell = CELL.replace(sodium=SHIPPED)
     how: dict[str, Any] = dict(t1=20.0, dt=0.1, save_every=0.1, solver=jc.RushLarsenMidpoint())

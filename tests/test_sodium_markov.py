@@ -137,6 +137,7 @@ def test_two_steps_are_one_of_their_sum():
         np.testing.assert_allclose(twice, once, rtol=0, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_derivatives_of_a_step_are_those_of_differences():
     p = random_occupancies(1, seed=3)
     p = Occupancies(*(x[0] for x in p))
@@ -172,6 +173,7 @@ def test_it_is_an_ordinary_cell():
         jc.models.ClancyRudySodiumGating(terms=0)
 
 
+@pytest.mark.slow
 def test_solvers_agree_in_the_limit_and_the_midpoint_is_of_second_order():
     true = converged()
     assert true.ok and np.ptp(true.V) > 80
@@ -283,6 +285,7 @@ def test_the_map_is_the_exact_flow_to_a_thousandth_and_two_steps_are_one():
     assert np.quantile(np.abs(twice - found).max(axis=0), 0.99) < 1e-3
 
 
+@pytest.mark.slow
 def test_the_map_in_the_cell_is_the_channel():
     how: dict[str, Any] = dict(t1=20.0, solver=jc.RushLarsenMidpoint(), dt=0.1)
     exact, learned, plain = (upstroke(CELL.replace(sodium=s), **how) for s in (CELL.sodium, MAP, UNTRAINED))

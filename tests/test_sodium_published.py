@@ -233,6 +233,7 @@ def test_the_target_is_the_window_current():
     assert mean_square / 1000**2 < GOAL / 1000
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_network():
     one, other = (train_published(seed=seed, steps=20) for seed in (0, 1))
     with jax.enable_x64(False):

@@ -58,6 +58,7 @@ def test_float32_and_populations():
     np.testing.assert_allclose(many[1], double, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_gradients_of_apd_are_those_of_differences():
     """To g_Na and to the network's weights, through the solver."""
     how: dict[str, Any] = dict(t1=500.0, dt=0.1, save_every=0.5, outputs=["V"], solver=jc.RushLarsenMidpoint())

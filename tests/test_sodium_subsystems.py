@@ -112,6 +112,7 @@ def test_a_table_errs_by_the_square_of_its_spacing():
         assert subsystems.gate_errors(CELL, coarse)[name][0] / error == pytest.approx(4, rel=0.3)
 
 
+@pytest.mark.slow
 def test_a_network_of_gates_is_bounded_and_learns():
     V = jnp.linspace(*RANGE, 721)
     exact = subsystems.exact_gates(CELL, ("d",), V)

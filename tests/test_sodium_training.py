@@ -75,6 +75,7 @@ def test_a_gate_followed_in_two_parts_is_followed():
     np.testing.assert_allclose(second[-1], beats.gates[0, -1], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_network(small):
     assert not same(jc.sodium.train_rates(seed=2, widths=(4,), rounds=SMALL).gating, small.gating)
 

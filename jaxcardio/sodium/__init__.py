@@ -21,8 +21,6 @@ from .published import PublishedPINN as PublishedPINN
 from .published import SteadySodiumGating as SteadySodiumGating
 from .published_objective import PublishedLosses as PublishedLosses
 from .published_objective import published_losses as published_losses
-from .published_objective import published_target as published_target
-from .published_objective import sodium_current as sodium_current
 from .published_result import PublishedCurves as PublishedCurves
 from .published_result import PublishedRow as PublishedRow
 from .published_result import gates_along as gates_along

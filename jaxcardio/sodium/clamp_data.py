@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..annotations import typed
 from ..arguments import check, check_seed, check_whole, refusal
 from ..models import AbstractSodiumGating, Skibsbye2016
 from ..protocols import Pulses
@@ -53,6 +54,7 @@ class ActionPotentials(NamedTuple):
     """States of the cell at the onset of the stimulus, a leading axis of beats on each."""
 
 
+@typed
 def voltage_clamps(
     gating: AbstractSodiumGating, *, n: int = 300, shortest: float = 1e-3, longest: float = 30.0, seed: int = 0
 ) -> Clamps:
@@ -84,6 +86,7 @@ def gates_of(gating: AbstractSodiumGating, V) -> list[Any]:
     return [rates[gate] for gate in GATES]
 
 
+@typed
 def action_potentials(cell: Skibsbye2016) -> ActionPotentials:
     """The beats of the cell after `INTERVALS`, as clamps of its own sodium channel."""
     check_gates(cell.sodium)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from ..annotations import typed
 from ..models import AbstractSodiumGating
 from ..numerics import one_minus_exp, sigmoid
 from ..relaxation import Flow
@@ -61,6 +62,7 @@ class FlowMap(AbstractSodiumGating):
 
     network: VoltageNetwork
 
+    @typed
     def __init__(self, widths: tuple[int, ...] = WIDTHS, *, key: Key[Array, ""] | None = None):
         """Untrained. `widths` are numbers of hidden units, a layer each."""
         outputs = 2 + len(GATES) * TERMS

@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
+from ..annotations import typed
 from ..models import AbstractSodiumGating
-from .clamp_data import GATES, ActionPotentials, Clamps, amounts, follow, gates_of
+from .clamp_data import GATES, ActionPotentials, Clamps, amounts, check_gates, follow, gates_of
 
 FLOOR = 1e-9
 """Of what opens or shuts in the long run: what is less than that needs no relative accuracy."""
@@ -26,8 +27,13 @@ def clamp_residual(gating: AbstractSodiumGating, clamps: Clamps) -> Float[Array,
     return jnp.log((found + floor) / (data + floor))
 
 
-def semigroup_residual(gating: AbstractSodiumGating, V, dt) -> Float[Array, "two gates cases"]:
-    """Two steps of dt/2 less one of dt (ms), from a shut and an open gate, over what moves in both together."""
+@typed
+def semigroup_residual(
+    gating: AbstractSodiumGating, V: Float[ArrayLike, " cases"], dt: Float[ArrayLike, " cases"]
+) -> Float[Array, "two gates cases"]:
+    """Two steps of dt/2 less one of dt (ms) at V (mV), from a shut and an open gate, over what moves in both."""
+    check_gates(gating)
+    V, dt = jnp.asarray(V), jnp.asarray(dt)
     once = jnp.stack(amounts(gating, V, jnp.broadcast_to(dt, (len(GATES), *V.shape))))
     twice = []
     for begin in (jnp.zeros_like(V), jnp.ones_like(V)):
@@ -38,7 +44,13 @@ def semigroup_residual(gating: AbstractSodiumGating, V, dt) -> Float[Array, "two
     return (jnp.stack(twice) - once) / once.sum(axis=0, keepdims=True)
 
 
-def time_domain_residual(gating: AbstractSodiumGating, dt, V, gates) -> Float[Array, "steps gates"]:
+@typed
+def time_domain_residual(
+    gating: AbstractSodiumGating,
+    dt: Float[ArrayLike, " steps"],
+    V: Float[ArrayLike, " steps"],
+    gates: Float[ArrayLike, "steps+1 gates"],
+) -> Float[Array, "steps gates"]:
     """Along a trajectory: what each gate did in a step, less what the gating makes of it, over dt (1/ms).
 
     Args:
@@ -47,12 +59,18 @@ def time_domain_residual(gating: AbstractSodiumGating, dt, V, gates) -> Float[Ar
         V: potential in the middle of each step, mV.
         gates: at the start of each step, and at the end of the last; shape (steps + 1, gates).
     """
+    check_gates(gating)
+    dt, V, gates = jnp.asarray(dt), jnp.asarray(V), jnp.asarray(gates)
     moved = [rate.increment(gates[:-1, k], dt) for k, rate in enumerate(gates_of(gating, V))]
     return (jnp.stack(moved, axis=-1) - jnp.diff(gates, axis=0)) / dt[:, None]
 
 
+@typed
 def chain_rule_residual(
-    gates: Callable[[Array], Float[Array, " gates"]], gating: AbstractSodiumGating, V, slope
+    gates: Callable[[Array], Float[Array, " gates"]],
+    gating: AbstractSodiumGating,
+    V: Float[ArrayLike, " samples"],
+    slope: float | Float[ArrayLike, " samples"],
 ) -> Float[Array, "samples gates"]:
     """Of a map from V alone to the gates, along a protocol: (d gate/dV)(dV/dt) - (steady - gate)/tau, 1/ms.
 
@@ -60,8 +78,10 @@ def chain_rule_residual(
         gates: V (mV, a number) -> the gates.
         gating: what gives steady states and time constants.
         V: potentials that the protocol passes, mV.
-        slope: dV/dt there, mV/ms.
+        slope: dV/dt there, mV/ms; one number for all, or one each.
     """
+    check_gates(gating)
+    V, slope = jnp.asarray(V, float), jnp.asarray(slope, float)
 
     def one(V, slope):
         values, along = jax.jvp(gates, (V,), (slope,))

@@ -137,6 +137,7 @@ class MarkovFlow(AbstractSodiumGating):
 
     states: ClassVar[tuple[str, ...]] = ClancyRudySodiumGating.states
 
+    @typed
     def __init__(self, widths: tuple[int, ...] = WIDTHS, *, key: Key[Array, ""] | None = None):
         """Untrained: a splitting without any correction."""
         network = VoltageNetwork(len(LEARNED) * TERMS, widths, key=jax.random.key(0) if key is None else key)

@@ -30,8 +30,9 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
+from ..annotations import typed
 from ..models import Skibsbye2016
 from ..models.sodium_gating import AbstractSodiumGating, SkibsbyeSodiumGating, SodiumRelaxations
 from ..numerics import nernst
@@ -134,8 +135,10 @@ def losses_of(gates: Gates, slopes: Gates, V: Float[Array, " N"], norms: Norms =
     return PublishedLosses(total, data, physics, smoothness)
 
 
-def published_losses(gating: AbstractSodiumGating, V: Float[Array, " N"], norms: Norms = "mean") -> PublishedLosses:
+@typed
+def published_losses(gating: AbstractSodiumGating, V: Float[ArrayLike, " N"], norms: Norms = "mean") -> PublishedLosses:
     """Every term for the steady states of a gating at V (mV), their slopes by differentiation (Equations 3 to 12)."""
+    V = jnp.asarray(V)
     gates, slopes = jax.jvp(lambda V: steady_gates(gating.relaxations(V)), (V,), (jnp.ones_like(V),))
     return losses_of(gates, slopes, V, norms)
 

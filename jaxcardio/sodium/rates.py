@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from ..annotations import typed
 from ..models import AbstractSodiumGating, SodiumRelaxations
 from ..numerics import sigmoid
 from ..relaxation import Relaxation
@@ -23,6 +24,7 @@ class RateSurrogate(AbstractSodiumGating):
 
     network: VoltageNetwork
 
+    @typed
     def __init__(self, widths: tuple[int, ...] = WIDTHS, *, key: Key[Array, ""] | None = None):
         """Untrained. `widths` are numbers of hidden units, a layer each."""
         self.network = VoltageNetwork(5, widths, key=jax.random.key(0) if key is None else key)

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from ...annotations import typed
-from ...arguments import check, check_whole
+from ...arguments import check, check_seed, check_whole
 from ...cell import AbstractCell, AbstractWrappedCell, astype, dtype_of, unknown_name
 from ...relaxation import Relaxation, is_relaxation
 from ...training import fit
@@ -52,9 +52,15 @@ def with_gates(cell: AbstractCell, gates: AbstractGates) -> AbstractCell:
     return CellWithGates(cell, gates)
 
 
-@eqx.filter_jit
-def exact_gates(cell: AbstractCell, names: Sequence[str], V: Float[Array, " voltages"]) -> dict[str, Relaxation]:
+@typed
+def exact_gates(cell: AbstractCell, names: Sequence[str], V: Float[ArrayLike, " voltages"]) -> dict[str, Relaxation]:
     """What the cell declares for its gates of voltage alone at V (mV)."""
+    _check_states(cell, names)
+    return _declared(cell, tuple(names), jnp.asarray(V, dtype_of(cell)))
+
+
+@eqx.filter_jit
+def _declared(cell: AbstractCell, names: tuple[str, ...], V: Float[Array, " voltages"]) -> dict[str, Relaxation]:
 
     def at(V):
         rates = cell.rates(0.0, cell.initial_state()._replace(**{cell.potential: V}), 0.0)
@@ -63,6 +69,7 @@ def exact_gates(cell: AbstractCell, names: Sequence[str], V: Float[Array, " volt
     return jax.vmap(at)(V)
 
 
+@typed
 def voltage_gates(cell: AbstractCell) -> tuple[str, ...]:
     """Names of the states that relax by a steady state and a rate of V alone: those that no other state changes.
 
@@ -214,6 +221,7 @@ def learned_gates(
     ValueError: a gate that the cell has not or that is none of voltage alone; a width or number below 1.
     """
     names = _checked(cell, gates)
+    check_seed(seed)
     check_whole("epochs", epochs, "epochs")
     for width in widths:
         check_whole("widths", width, "units")
@@ -258,6 +266,7 @@ def learned_gates(
     ).model
 
 
+@typed
 def gate_errors(cell: AbstractCell, gates: AbstractGates) -> dict[str, tuple[float, float]]:
     """By gate, over `RANGE`: the largest error of steady, and of log rate."""
     V = jnp.linspace(*RANGE, 1801, dtype=dtype_of(cell))

@@ -10,13 +10,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ...annotations import typed
+from ...arguments import check_seed, check_whole
 from ...cell import AbstractWrappedCell, dtype_of
 from ...models.skibsbye import V_SS, Skibsbye2016, ss_buffering
 from ...protocols import PulseTrain, Sampled
 from ...relaxation import Relaxation
 from ...simulation.simulate import simulate
 from ...solvers import RushLarsen, RushLarsenMidpoint
-from .calcium import state_of
+from .calcium import check_clamps, state_of
 from .gates import dense
 
 HIDDEN = ("hidden_1", "hidden_2", "hidden_3", "hidden_4")
@@ -100,6 +101,10 @@ def fit_learned_calcium(
     the first (hidden states begin at 0); the error is the root of its mean square. Levenberg-Marquardt with forward
     derivatives of whole runs.
     """
+    check_clamps(cycle_lengths, beats)
+    check_whole("width", width, "units")
+    check_whole("steps", steps, "steps")
+    check_seed(seed)
     clamps = []
     for period in cycle_lengths:
         run = simulate(
