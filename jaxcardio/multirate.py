@@ -8,7 +8,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .annotations import typed
 from .arguments import check_whole, refusal
 from .cell import unknown_name
 from .solvers import AbstractRushLarsen, RatesTerm, RushLarsenMidpoint
@@ -36,13 +35,13 @@ class Multirate(AbstractRushLarsen):
     term_structure: ClassVar = RatesTerm
     interpolation_cls: ClassVar[Callable[..., diffrax.AbstractLocalInterpolation]] = diffrax.LocalLinearInterpolation
 
-    @typed
     def __init__(self, slow: Sequence[str], substeps: int):
         """`slow`: names of states; `substeps`: how many the other states take in each step, even: one ends midway."""
         check_whole("substeps", substeps, "steps", least=2)
         if substeps % 2:
             raise refusal("substeps", substeps, "steps", "an even number >= 2")
-        if isinstance(slow, str) or not all(isinstance(name, str) for name in slow) or len(set(slow)) < len(slow):
+        listed = isinstance(slow, list | tuple) and all(isinstance(name, str) for name in slow)
+        if not listed or len(set(slow)) < len(slow):
             raise refusal("slow", slow, "", 'names of different states, e.g. ("Na_i", "K_i")')
         self.slow, self.substeps = tuple(slow), substeps
 

@@ -200,11 +200,12 @@ class RushLarsen2(AbstractRushLarsen, diffrax.AbstractAdaptiveSolver):
 class RushLarsenMidpoint(AbstractRushLarsen):
     """Second-order splitting step: the gates move in the field of the step's middle, the rest in that of the gates.
 
-    The states that are no gates are carried half a step ahead by their slope of the last step. With the coefficients
-    there the gates move half a step, which gives the middle of the step; with the slopes and coefficients of the
-    middle all states take the whole step. Each part is evaluated once a step. After an edge the last slope is dropped:
-    the first step then is of first order in the states that are no gates, which costs the whole no order. Fixed steps
-    only (no error estimate). In float32 the sums are compensated.
+    The states that are no gates are carried half a step ahead by their slope at its start, which is extrapolated from
+    those in the middle of the last two steps. With the coefficients there the gates move half a step, which gives the
+    middle of the step; with the slopes and coefficients of the middle all states take the whole step. Each part is
+    evaluated once a step. After an edge earlier slopes are dropped: the first step then is of first order in the states
+    that are no gates, which costs the whole no order. Fixed steps only (no error estimate). In float32 the sums are
+    compensated.
 
     Gates of voltage are exact under a held potential. A `Flow` is of order two where it depends on no other gate. On
     the upstroke of a sodium channel the error is a tenth of `RushLarsen2`'s, since potentials are smoother than rates
@@ -219,14 +220,15 @@ class RushLarsenMidpoint(AbstractRushLarsen):
 
     def init(self, terms, t0, t1, y0, args):
         slopes = _slopes(jax.eval_shape(lambda: terms.vf(t0, y0, args)))
-        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), slopes), _no_compensation(y0)
+        none = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), slopes)
+        return (none, none, jnp.zeros((), _dtype(y0))), _no_compensation(y0)
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
-        last, compensation = solver_state
+        (start, last, dt_before), compensation = solver_state
         dt = terms.contr(t0, t1).astype(_dtype(y0))
         half, middle = 0.5 * dt, t0 + 0.5 * (t1 - t0)
         ahead = jnp.where(made_jump, 0, half)
-        y_half = jax.tree.map(lambda s, x: x if s is None else x + ahead * s, last, y0, is_leaf=_is_none)
+        y_half = jax.tree.map(lambda s, x: x if s is None else x + ahead * s, start, y0, is_leaf=_is_none)
         rates = terms.vf(middle, y_half, args)
         motions = Motions(half, 2)
         y_half = jax.tree.map(
@@ -241,14 +243,17 @@ class RushLarsenMidpoint(AbstractRushLarsen):
         )
         increments = jax.tree.map(lambda move, x: _over_both_halves(move, x, motions), moves, y0, is_leaf=_is_advance)
         y1, compensation = _add(y0, increments, compensation)
-        kept = jax.tree.map(lambda new, old: jnp.where(dt == 0, old, new), slopes, last)
+        still = dt == 0
+        beyond = jnp.where(made_jump | still, 0, dt / jnp.where(still, 1, dt + dt_before))
+        end = jax.tree.map(lambda new, old: new + beyond * (new - old), slopes, last)
+        memory = jax.tree.map(lambda old, new: jnp.where(still, old, new), (start, last, dt_before), (end, slopes, dt))
         first = jax.tree.map(lambda new, old: jnp.where(made_jump, new, 0.5 * (new + old)), slopes, last)
-        per_ms = jnp.where(dt == 0, 0, 1 / jnp.where(dt == 0, 1, dt))
+        per_ms = jnp.where(still, 0, 1 / jnp.where(still, 1, dt))
         advances = jax.tree.map(
             lambda move, first: move if first is None else Quadratic(first, per_ms * (move.slope - first)),
             moves, first, is_leaf=_is_advance,
         )  # fmt: skip
-        return y1, None, dict(y0=y0, advances=advances), (kept, compensation), diffrax.RESULTS.successful
+        return y1, None, dict(y0=y0, advances=advances), (memory, compensation), diffrax.RESULTS.successful
 
     def func(self, terms, t0, y0, args):
         return terms.vf_prod(t0, y0, args, 1.0)

@@ -55,11 +55,11 @@ def test_second_order_holds_on_a_ragged_grid(solver):
     start = jc.simulate(cell, pacing, t1=t0, solver=jc.RushLarsen2(), dt=0.005, save_every=t0).final_state
     rng = np.random.default_rng(0)
     grid = np.concatenate([[t0], np.sort(rng.uniform(t0, t1, 500)), [t1]])
-    run: dict[str, Any] = dict(t0=t0, t1=t1, y0=start, solver=solver, save_every=t1 - t0)
-    exact = jc.simulate(cell, pacing, dt=0.001, **run).V[-1]
+    run: dict[str, Any] = dict(t0=t0, t1=t1, y0=start, solver=solver, save_at=grid[20::20])
+    exact = jc.simulate(cell, pacing, dt=0.001, **run).V
     errors = []
     for _ in range(4):
-        errors.append(abs(float(jc.simulate(cell, pacing, grid=grid, **run).V[-1] - exact)))
+        errors.append(float(jnp.linalg.norm(jc.simulate(cell, pacing, grid=grid, **run).V - exact)))
         grid = np.sort(np.concatenate([grid, (grid[1:] + grid[:-1]) / 2]))
     assert 1.7 <= slope(0.5 ** np.arange(4), errors) <= 2.3
 

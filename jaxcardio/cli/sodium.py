@@ -8,14 +8,19 @@ import jax.numpy as jnp
 from .. import plot, sodium
 from ..cell import astype
 from ..files.writing import write_figure
-from ..models import Skibsbye2016
+from ..models import ClancyRudySodiumGating, Skibsbye2016
 from ..solvers import RushLarsen, RushLarsen2, RushLarsenMidpoint
 from .arguments.sodium import EXACT
 from .common import checked_output
 
 SOLVERS = {"rush-larsen": RushLarsen, "rush-larsen-2": RushLarsen2, "rush-larsen-midpoint": RushLarsenMidpoint}
 
-TRAINERS = {"rates": sodium.train_rates, "flow_map": sodium.train_flow_map, "published": sodium.train_published}
+TRAINERS = {
+    "rates": sodium.train_rates,
+    "flow_map": sodium.train_flow_map,
+    "published": sodium.train_published,
+    "markov_flow": sodium.train_markov_flow,
+}
 
 
 def _train(given: argparse.Namespace) -> int:
@@ -29,11 +34,10 @@ def _train(given: argparse.Namespace) -> int:
 def _evaluate(given: argparse.Namespace) -> int:
     ends = (".json", ".png", ".svg", ".pdf")
     out = None if given.out is None else checked_output(given.out, ends, inputs=[given.gating])
-    cell = _hybrid(given)
+    cell, reference = _cells(given)
     chosen = sodium.EXPERIMENTS if given.experiments is None else tuple(given.experiments.split(","))
-    found = sodium.evaluate(
-        cell, given.dt, solver=SOLVERS[given.solver](), beats=given.beats, experiments=chosen, progress=True
-    )
+    how: dict[str, Any] = {"beats": given.beats, "experiments": chosen, "progress": True}
+    found = sodium.evaluate(cell, given.dt, solver=SOLVERS[given.solver](), reference=reference, **how)
     print(found)
     if out is not None:
         if out.suffix == ".json":
@@ -44,12 +48,14 @@ def _evaluate(given: argparse.Namespace) -> int:
     return 0 if found.met else 1
 
 
-def _hybrid(given: argparse.Namespace) -> Any:
-    """The cell with the gating that is named."""
-    cell = Skibsbye2016()
+def _cells(given: argparse.Namespace) -> tuple[Any, Any]:
+    """The cell with the gating that is named, and with the channel that this one stands for."""
+    cell = reference = Skibsbye2016()
     if given.gating != EXACT:
         cell = cell.replace(sodium=sodium.load(given.gating))
-    return astype(cell, jnp.float32) if given.float32 else cell
+    if isinstance(cell.sodium, sodium.MarkovFlow):
+        reference = reference.replace(sodium=ClancyRudySodiumGating())
+    return astype(cell, jnp.float32) if given.float32 else cell, reference
 
 
 _JOBS = {"train": _train, "evaluate": _evaluate}

@@ -54,7 +54,7 @@ def save(path: str | Path, gating: AbstractSodiumGating) -> None:
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Any:
-    """A gating that ships ("rates", "flow_map" or "published"), or one from a file of `save`.
+    """A gating that ships ("rates", "flow_map", "published", "markov_flow"), or one from a file of `save`.
 
     Those that ship are read once. Put it into a cell with `cell.replace(sodium=...)`, which gives it the cell's dtype.
 

@@ -1,7 +1,7 @@
 """Learned gating of the cardiac sodium channel: train it, and measure it in the cell beside the converged solution.
 
-GATING is a network that ships (rates, flow_map, published), a file of `train`, or `exact`: the model's own gating, with
-which all errors are those of the step.
+GATING is a network that ships (rates, flow_map, published, markov_flow), a file of `train`, or `exact`: the model's own
+gating, with which all errors are those of the step. A `markov_flow` is measured beside the Markov channel it learned.
 
 Examples:
   jaxcardio sodium train rates --out mine.h5 --seed 1
@@ -12,7 +12,7 @@ Examples:
 
 from .shared import Parser, add_jobs, ms, whole
 
-NETWORKS = ("rates", "flow_map", "published")
+NETWORKS = ("rates", "flow_map", "published", "markov_flow")
 """What can be trained, and what ships."""
 EXACT = "exact"
 SOLVERS = ("rush-larsen", "rush-larsen-2", "rush-larsen-midpoint")
@@ -25,7 +25,9 @@ def add_arguments(parser: Parser) -> None:
 
 def _train(parser: Parser) -> None:
     """Train a network anew: minutes; the same seed gives the same network."""
-    parser.add_argument("network", choices=NETWORKS, help="rates, flow_map, or published (the study's own)")
+    parser.add_argument(
+        "network", choices=NETWORKS, help="rates, flow_map, published (the study's own), or markov_flow"
+    )
     parser.add_argument("--seed", type=whole, default=0, help="of weights and data (default 0)")
     parser.add_argument("--out", metavar="FILE.h5", help="where to write (default: sodium_NETWORK.h5)")
 
