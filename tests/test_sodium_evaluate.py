@@ -35,6 +35,7 @@ def beats():
 def test_the_cell_beside_itself_is_within_every_bar_and_the_reference_within_its_own(beats):
     for found in beats.values():
         assert found.met, str(found)
+        assert repr(found) == str(found)  # what a notebook shows is the table
     assert beats[0.05].row("RMSE of the reference, steps halved").value < 5e-4
 
 
@@ -184,3 +185,11 @@ def test_the_reference_is_computed_once():
     other = reference_of(CELL.replace(g_Na=0.9 * CELL.g_Na), 1, 400.0)
     assert again is first and other is not first
     assert other.dvdt_max < first.dvdt_max
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rates", "flow_map"])
+def test_what_ships_is_within_every_bar_at_steps_of_a_tenth_of_a_millisecond(name):
+    found = jc.sodium.evaluate(CELL.replace(sodium=jc.sodium.load(name)), 0.1)
+    assert found.met, str(found)
+    assert {row.experiment for row in found.rows if row.bar is not None} >= {"beats", "restitution", "clamps", "cable"}

@@ -78,6 +78,9 @@ class Evaluation(eqx.Module):
             raise refusal("name", asked, "", known or "none: there are no rows")
         return found[0]
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         return f"{self._heading()}\n{text_table([HEADINGS, *map(_texts, self.rows)], left=2)}"
 
