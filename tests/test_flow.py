@@ -93,7 +93,9 @@ def test_populations_clamps_tissue_and_derivatives_take_a_flow():
 
 
 def test_a_part_is_replaced_by_its_name_and_computes_in_the_cells_dtype():
-    cell: Any = jc.astype(CELL, jnp.float32).replace(sodium=jc.models.SkibsbyeSodiumGating(m_k=8.0), g_Na=500.0, h_k=5.0)
+    cell: Any = jc.astype(CELL, jnp.float32).replace(
+        sodium=jc.models.SkibsbyeSodiumGating(m_k=8.0), g_Na=500.0, h_k=5.0
+    )
     assert cell.sodium.m_k.dtype == jnp.float32
     assert (cell.parameters()["m_k"].value, cell.parameters()["h_k"].value, cell.g_Na) == (8.0, 5.0, 500.0)
     held = jc.hold(CELL, "Na_i").replace(sodium=Flowing(jc.models.SkibsbyeSodiumGating()))
