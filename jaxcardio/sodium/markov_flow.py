@@ -204,7 +204,8 @@ def train_markov_flow(
 ) -> MarkovTraining:
     """Trains the map on exp(Q dt) at 64 potentials from -105 to 55 mV and 8 steps from 2 to 200 us.
 
-    Levenberg-Marquardt in float64, a minute on two cores (80 s on one); the same seed gives the same map.
+    Levenberg-Marquardt in float64, a minute on two cores (80 s on one); the same seed gives the same map,
+    as far as `train_rates` says.
 
     Args:
         seed: of the network's first weights.

@@ -84,7 +84,10 @@ def train_rates(
     checkpoint: str | Path | None = None,
     progress: bool | Callable[[float], None] = False,
 ) -> Training:
-    """Trains a `RateSurrogate` of the cell's own sodium channel; the same seed gives the same network, bit by bit.
+    """Trains a `RateSurrogate` of the cell's own sodium channel; the same seed gives the same network.
+
+    Bit by bit on one kind of processor with the same number of cores and one version of JAX; else rounding differs, and
+    learned rates by some 1e-6 of them.
 
     Args:
         seed: of the initial weights and of the clamps.

@@ -24,7 +24,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def _train(parser: Parser) -> None:
-    """Train a network anew: minutes; the same seed gives the same network."""
+    """Train a network anew: a minute or two; the same seed gives the same network (on one machine, bit by bit)."""
     parser.add_argument(
         "network", choices=NETWORKS, help="rates, flow_map, published (the study's own), or markov_flow"
     )
