@@ -56,7 +56,7 @@ class Sizes(NamedTuple):
     turns: int
 
 
-FULL = Sizes(STEPS, 100, (1, 1000), 300.0, 100_000, 20, 5)
+FULL = Sizes(STEPS, 100, (1, 1000), 300.0, 100_000, 20, 4)
 QUICK = Sizes((0.05, 0.1), 1, (1, 16), 4.0, 256, 4, 1)
 
 
@@ -154,15 +154,22 @@ def rows_of(chosen: Sequence[Way], sizes: Sizes) -> list[dict[str, Any]]:
     rows = []
     for cells in sizes.cells:
         for dt in sizes.steps:
-            span = CYCLE if cells == 1 else sizes.span
-            best = timed_in_turns({w.name: job(w, dt, cells, span) for w in chosen}, sizes.turns)
+            spans = {w.name: span_of(w, cells, sizes) for w in chosen}
+            best = timed_in_turns({w.name: job(w, dt, cells, spans[w.name]) for w in chosen}, sizes.turns)
             say(f"{cells} cells, {dt} ms: timed")
             rows += [
-                {"way": name, "dt": dt, "cells": cells, "seconds_a_beat": s * CYCLE / span / cells,
-                 "ns_a_cell_step": 1e9 * s / cells / (span / dt), **found[name, dt]}
+                {"way": name, "dt": dt, "cells": cells, "seconds_a_beat": s * CYCLE / spans[name] / cells,
+                 "ns_a_cell_step": 1e9 * s / cells / (spans[name] / dt), **found[name, dt]}
                 for name, s in best.items()
             ]  # fmt: skip
     return rows
+
+
+def span_of(way: Way, cells: int, sizes: Sizes) -> float:
+    """How much of a beat is timed, ms. The published network takes twenty times as long as the others."""
+    if way.name.startswith("published"):
+        return min(sizes.span, 10.0)
+    return CYCLE if cells == 1 else sizes.span
 
 
 def many_cells(chosen: Sequence[Way], sizes: Sizes) -> list[dict[str, Any]]:

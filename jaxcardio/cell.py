@@ -82,6 +82,11 @@ class AbstractCell(eqx.Module):
     potential: AbstractClassVar[str]
     """Name of the state that is the membrane potential."""
 
+    def __check_init__(self):
+        for name, (path, kind) in _parts(self).items():
+            if len(path) == 1 and not isinstance(_get(self, path), kind):
+                raise _no_part(name, _get(self, path), kind)
+
     @abc.abstractmethod
     def initial_state(self) -> Any:
         """The published initial state, a NamedTuple of scalars."""
@@ -277,17 +282,21 @@ def _parts(cell: eqx.Module, prefix: tuple[str, ...] = ()) -> dict[str, tuple[tu
     found = {}
     for f in dataclasses.fields(cell):  # pyright: ignore[reportArgumentType]
         value, path = getattr(cell, f.name), (*prefix, f.name)
-        if isinstance(value, AbstractCell):
-            found |= _parts(value, path)
-        elif isinstance(value, eqx.Module) and isinstance(f.type, type):
+        if isinstance(f.type, type) and issubclass(f.type, eqx.Module) and not issubclass(f.type, AbstractCell):
             found[f.name] = path, f.type
+        elif isinstance(value, AbstractCell):
+            found |= _parts(value, path)
     return found
+
+
+def _no_part(name: str, value: Any, kind: type) -> ValueError:
+    return refusal(f"part {name}", value, "", f"an instance of {kind.__name__}")
 
 
 def _part_value(name: str, value: Any, kind: type, dtype) -> eqx.Module:
     """A module of the wanted kind in the cell's dtype."""
     if not isinstance(value, kind):
-        raise refusal(f"part {name}", value, "", f"an instance of a {kind.__name__}")
+        raise _no_part(name, value, kind)
     return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, value)
 
 

@@ -12,11 +12,11 @@ def progress_bar(title: str, total: float | None = None, unit: str = "") -> Call
 
     def report(done: float) -> None:
         spent = time.perf_counter() - began
-        left = spent * (1 / done - 1) if done > 0 else float("nan")
+        left = f", {spent * (1 / done - 1):.0f} s left" if done > 0 else ""
         rate = "" if total is None or spent == 0 else f", {total * done / spent:.3g} {unit}/s"
         bar = "#" * round(30 * done)
         end = "\n" if done >= 1 else ""
-        say(f"\r{title} [{bar:<30}] {100 * done:3.0f} %  {spent:.0f} s{rate}, {left:.0f} s left {end}")
+        say(f"\r{title} [{bar:<30}] {100 * done:3.0f} %  {spent:.0f} s{rate}{left} {end}")
 
     return report
 

@@ -34,6 +34,10 @@ class Flowing(jc.models.AbstractSodiumGating):
         return {name: Relaxing(r.steady, r.rate) for name, r in self.exact.relaxations(V)._asdict().items()}
 
 
+class Vague(jc.models.AbstractSodiumGating):
+    pass
+
+
 CELL = jc.models.Skibsbye2016()
 FLOWING = CELL.replace(sodium=Flowing(jc.models.SkibsbyeSodiumGating()))
 
@@ -101,7 +105,11 @@ def test_a_part_is_replaced_by_its_name_and_computes_in_the_cells_dtype():
     held = jc.hold(CELL, "Na_i").replace(sodium=Flowing(jc.models.SkibsbyeSodiumGating()))
     assert isinstance(held.cell.sodium, Flowing)  # pyright: ignore[reportAttributeAccessIssue]
     for wrong in (3.0, None, "rates", CELL, jc.models.SkibsbyeSodiumGating):
-        with pytest.raises(ValueError, match=r"part sodium = .*; allowed: an instance of a AbstractSodiumGating"):
+        with pytest.raises(ValueError, match=r"part sodium = .*; allowed: an instance of AbstractSodiumGating"):
             CELL.replace(sodium=wrong)  # pyright: ignore[reportArgumentType]
+        with pytest.raises(ValueError, match=r"part sodium = .*; allowed: an instance of AbstractSodiumGating"):
+            jc.models.Skibsbye2016(sodium=wrong)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"Vague does not say how it gates; allowed: with `relaxations` or `rates`"):
+        Vague()
     with pytest.raises(ValueError, match="did you mean sodium"):
         CELL.replace(sodum=3.0)

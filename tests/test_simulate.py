@@ -214,6 +214,9 @@ def test_a_cell_that_is_not_in_the_file_is_asked_for(tmp_path):
     with pytest.raises(ValueError, match=r"model Skibsbye2016 is changed in more than its parameters, .*; give cell="):
         jc.Trace.load(tmp_path / "run.h5")
     assert isinstance(_load(tmp_path / "run.h5", cell=cell).cell.sodium, Frozen)
+    for wrong in (cell.replace(g_Na=100.0), cell.replace(g_Na=np.ones(2)), jc.models.TenTusscher2004()):
+        with pytest.raises(ValueError, match=r"cell: its .* is .*, that of the file .*; allowed: the cell that was"):
+            jc.Trace.load(tmp_path / "run.h5", cell=wrong)
 
 
 def test_bad_files_are_named(tmp_path):

@@ -30,6 +30,11 @@ class AbstractSodiumGating(eqx.Module):
     """Names of the states that it moves, which the cell's state then has. One of them is `m`, the activation: the late
     sodium current uses it too."""
 
+    def __check_init__(self):
+        ours = AbstractSodiumGating
+        if type(self).relaxations is ours.relaxations and type(self).rates is ours.rates:
+            raise ValueError(f"{type(self).__name__} does not say how it gates; allowed: with `relaxations` or `rates`")
+
     def relaxations(self, V) -> SodiumRelaxations:
         """Steady states (0 to 1) and time constants (ms) at V (mV)."""
         raise NotImplementedError(f"{type(self).__name__} has no relaxations of V alone: see its `rates`")

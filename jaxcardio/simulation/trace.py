@@ -195,7 +195,7 @@ class Trace(eqx.Module):
         """Reads what `save` wrote. A file truncated, foreign or of another version is a ValueError that says so.
 
         A model of your own must have been imported before. `cell` is needed where the file cannot hold it: where a
-        sub-module was exchanged, or its class is defined within a function.
+        sub-module was exchanged, or its class is defined within a function. It must have the file's parameters.
         """
         return read_hdf5(path, FORMAT, FORMAT_VERSION, lambda file: _read(file, cell))
 
@@ -249,7 +249,7 @@ def _items(tree):
 def _read(file: Group, cell: AbstractCell | None) -> Trace:
     """What is in the file, all of it looked at: a trace that is not one would give another cell's numbers."""
     t, status, steps = file.dataset("t"), file.dataset("status"), file.dataset("steps")
-    cell = _read_cell(file) if cell is None else cell
+    cell = _read_cell(file) if cell is None else _checked_cell(file, cell)
     population = status.shape[:1]
     if cell is not None and cell.population_size() not in (None, *population):
         raise ValueError(f"parameters: of {cell.population_size()} cells, status of shape {status.shape}")
@@ -307,6 +307,20 @@ def _read_cell(file: Group) -> AbstractCell | None:
         raise ValueError(f"its model {name} {why}; give cell=")
     parameters = file.group("parameters")
     return rebuilt(name, file.json("static"), {n: parameters.numbers(n) for n in parameters.names()})
+
+
+def _checked_cell(file: Group, cell: AbstractCell) -> AbstractCell:
+    """The cell that is given, which is to have the parameters of the one that was simulated."""
+    if not file.text("model"):
+        return cell  # a recording knows no cell
+    given, parameters = cell.parameters(), file.group("parameters")
+    for name in parameters.names():
+        was = np.asarray(parameters.numbers(name))
+        value = np.asarray(given[name].value) if name in given else None
+        if value is None or value.shape != was.shape or not np.allclose(value, was, rtol=1e-6, atol=0, equal_nan=True):
+            now = "none" if value is None else value
+            raise ValueError(f"cell: its {name} is {now}, that of the file {was}; allowed: the cell that was simulated")
+    return cell
 
 
 def outputs_type(names: tuple[str, ...], state: Any) -> type:

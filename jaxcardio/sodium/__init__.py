@@ -1,5 +1,6 @@
 """The sodium channel learned: the published network, surrogates that work, their rivals and their evaluation."""
 
+from . import subsystems as subsystems
 from .clamp_data import ActionPotentials as ActionPotentials
 from .clamp_data import Clamps as Clamps
 from .clamp_data import action_potentials as action_potentials

@@ -59,7 +59,8 @@ def evaluate(
         dt: of its fixed steps, ms.
         solver: of its steps; default `RushLarsenMidpoint()`.
         reference: the cell beside it, with its own gating; default `Skibsbye2016()`.
-        beats: how many stimuli, 2 ms of -11.5 pA/pF.
+        beats: how many stimuli, 2 ms of -11.5 pA/pF. The bars are for the default: with few, `restitution` measures
+            beats on their way from one cycle length to the next, where every error is larger.
         cycle_length: of the `beats`, ms.
         experiments: names of those to do.
         intervals: S1-S2 intervals and cycle lengths of `restitution`, ms.

@@ -34,8 +34,8 @@ LARGEST = 1 << 20
 def save(path: str | Path, gating: AbstractSodiumGating) -> None:
     """Writes a trained gating, whole or not at all: its kind, its structure and its weights.
 
-    ValueError: a gating that is no network, weights that are traced or not finite, or a place where nothing can be
-    written.
+    ValueError: a gating that is no network, weights that are traced or not finite. OSError: a place where nothing can
+    be written.
     """
     kind = _kind_of(gating)
     check_concrete(gating=gating)

@@ -89,6 +89,8 @@ def train_rates(
     Bit by bit on one kind of processor with the same number of cores and one version of JAX; else rounding differs, and
     learned rates by some 1e-6 of them.
 
+    `train_rates().gating` is the network, which `save` writes and `cell.replace(sodium=...)` takes.
+
     Args:
         seed: of the initial weights and of the clamps.
         cell: whose channel; default `Skibsbye2016()`.
