@@ -29,7 +29,7 @@ def shifted(by: float) -> jc.models.Skibsbye2016:
 
 @pytest.fixture(scope="module")
 def beats():
-    return {dt: jc.sodium.evaluate(CELL, dt, experiments=["beats"], **SHORT) for dt in (0.1, 0.05)}
+    return {dt: jc.sodium.evaluate(CELL, dt, experiments=["beats"], **SHORT) for dt in (0.1, 0.05, 0.025, 0.0125)}
 
 
 def test_the_cell_beside_itself_is_within_every_bar_and_the_reference_within_its_own(beats):
@@ -40,7 +40,7 @@ def test_the_cell_beside_itself_is_within_every_bar_and_the_reference_within_its
 
 
 def test_the_error_of_the_splitting_step_falls_with_the_square_of_the_step(beats):
-    coarse, fine = (beats[dt].row("RMSE of V, repolarisation").value for dt in (0.1, 0.05))
+    coarse, fine = (beats[dt].row("RMSE of V, repolarisation").value for dt in (0.025, 0.0125))
     assert 1.7 < np.log2(coarse / fine) < 3.0
 
 
