@@ -244,7 +244,8 @@ class RushLarsenMidpoint(AbstractRushLarsen):
         increments = jax.tree.map(lambda move, x: _over_both_halves(move, x, motions), moves, y0, is_leaf=_is_advance)
         y1, compensation = _add(y0, increments, compensation)
         still = dt == 0
-        beyond = jnp.where(made_jump | still, 0, dt / jnp.where(still, 1, dt + dt_before))
+        alone = made_jump | still | (dt_before == 0)  # no slope of an earlier step, at the start of a run too
+        beyond = jnp.where(alone, 0, dt / jnp.where(still, 1, dt + dt_before))
         end = jax.tree.map(lambda new, old: new + beyond * (new - old), slopes, last)
         memory = jax.tree.map(lambda old, new: jnp.where(still, old, new), (start, last, dt_before), (end, slopes, dt))
         first = jax.tree.map(lambda new, old: jnp.where(made_jump, new, 0.5 * (new + old)), slopes, last)

@@ -248,7 +248,7 @@ def _exact_flows() -> tuple[Array, Array]:
     """Potentials (n,) and exp(Q dt) at each, (n, steps, 9, 9)."""
     V = jnp.linspace(*TRAINED_V, POTENTIALS)
     Q = jax.vmap(lambda V: generator(transition_rates(V)))(V)
-    return V, jax.scipy.linalg.expm(Q[:, None] * jnp.asarray(STEPS)[:, None, None])
+    return V, jax.scipy.linalg.expm(Q[:, None] * jnp.asarray(STEPS)[None, :, None, None])
 
 
 class _Fit(eqx.Module):

@@ -95,11 +95,11 @@ def _lumped(states: dict[str, Any]):
     return state_of("LumpedState", tuple(left))(**left)
 
 
-def check_clamps(cycle_lengths: tuple[float, ...], beats: int) -> None:
+def check_clamps(cycle_lengths: tuple[float, ...], beats: int, least: int) -> None:
     """A ValueError unless these are paced runs that something can be fitted to."""
     allowed = "one or more of 100 to 10000 ms"
     check("cycle_lengths", list(cycle_lengths), "ms", allowed, lambda x: (x >= 100) & (x <= 1e4) & (x.size > 0))
-    check_whole("beats", beats, "beats", 2)
+    check_whole("beats", beats, "beats", least)
 
 
 @typed
@@ -108,7 +108,7 @@ def fit_lumped(cell: Skibsbye2016, cycle_lengths: tuple[float, ...] = (600.0, 13
 
     Gauss-Newton on log parameters, by forward derivatives of whole runs; errors of V in mV and of log Ca_ss times 10.
     """
-    check_clamps(cycle_lengths, beats)
+    check_clamps(cycle_lengths, beats, 1)
     runs = [(PulseTrain(-11.5, 2.0, period), beats * period) for period in cycle_lengths]
 
     def observed(cell):

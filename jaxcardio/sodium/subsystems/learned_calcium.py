@@ -101,7 +101,7 @@ def fit_learned_calcium(
     the first (hidden states begin at 0); the error is the root of its mean square. Levenberg-Marquardt with forward
     derivatives of whole runs.
     """
-    check_clamps(cycle_lengths, beats)
+    check_clamps(cycle_lengths, beats, 2)
     check_whole("width", width, "units")
     check_whole("steps", steps, "steps")
     check_seed(seed)
