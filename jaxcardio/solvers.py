@@ -227,7 +227,8 @@ class RushLarsenMidpoint(AbstractRushLarsen):
         (start, last, dt_before), compensation = solver_state
         dt = terms.contr(t0, t1).astype(_dtype(y0))
         half, middle = 0.5 * dt, t0 + 0.5 * (t1 - t0)
-        ahead = jnp.where(made_jump, 0, half)
+        restart = made_jump | (dt_before == 0)  # after an edge, or at the start of a run: no earlier slope holds
+        ahead = jnp.where(restart, 0, half)
         y_half = jax.tree.map(lambda s, x: x if s is None else x + ahead * s, start, y0, is_leaf=_is_none)
         rates = terms.vf(middle, y_half, args)
         motions = Motions(half, 2)
@@ -244,11 +245,10 @@ class RushLarsenMidpoint(AbstractRushLarsen):
         increments = jax.tree.map(lambda move, x: _over_both_halves(move, x, motions), moves, y0, is_leaf=_is_advance)
         y1, compensation = _add(y0, increments, compensation)
         still = dt == 0
-        alone = made_jump | still | (dt_before == 0)  # no slope of an earlier step, at the start of a run too
-        beyond = jnp.where(alone, 0, dt / jnp.where(still, 1, dt + dt_before))
+        beyond = jnp.where(restart | still, 0, dt / jnp.where(still, 1, dt + dt_before))
         end = jax.tree.map(lambda new, old: new + beyond * (new - old), slopes, last)
         memory = jax.tree.map(lambda old, new: jnp.where(still, old, new), (start, last, dt_before), (end, slopes, dt))
-        first = jax.tree.map(lambda new, old: jnp.where(made_jump, new, 0.5 * (new + old)), slopes, last)
+        first = jax.tree.map(lambda new, old: jnp.where(restart, new, 0.5 * (new + old)), slopes, last)
         per_ms = jnp.where(still, 0, 1 / jnp.where(still, 1, dt))
         advances = jax.tree.map(
             lambda move, first: move if first is None else Quadratic(first, per_ms * (move.slope - first)),

@@ -64,6 +64,25 @@ def test_second_order_holds_on_a_ragged_grid(solver):
     assert 1.7 <= slope(0.5 ** np.arange(4), errors) <= 2.3
 
 
+@pytest.mark.parametrize(
+    "solver",
+    [jc.RushLarsen(), jc.RushLarsen2(), jc.RushLarsenMidpoint(), jc.Multirate(("Ca_i", "Na_i", "K_i"), 2)],
+    ids=["1", "2", "midpoint", "multirate"],
+)
+def test_a_run_that_begins_at_an_edge_is_the_rest_of_one_that_passes_it(solver):
+    """What a solver remembers is dropped at an edge, and nothing is remembered at the start of a run."""
+    cell, pulses = CASES["ten_tusscher"].cell, jc.protocols.PulseTrain(-52.0, 1.0, 30.0, 0.0)
+    times = 30.0 + np.arange(0, 20.01, 0.05)  # also between the steps of 0.1 ms
+    how: dict[str, Any] = dict(t1=50.0, dt=0.1, solver=solver)
+    middle = jc.simulate(cell, pulses, t1=30.0, dt=0.1, solver=solver, save_at=[30.0]).final_state
+    whole, rest = (
+        jc.simulate(cell, pulses, **how, save_at=times),
+        jc.simulate(cell, pulses, **how, t0=30.0, y0=middle, save_at=times),
+    )
+    for one, other in zip(whole.ys, rest.ys, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("solver", [jc.RushLarsen(), jc.RushLarsen2(), jc.RushLarsenMidpoint()])
 def test_a_held_gate_is_exact_for_any_step(solver):
     """Under a constant clamp the voltage gates follow their closed form whatever dt is."""
