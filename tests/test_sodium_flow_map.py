@@ -6,7 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sodium_cases import CELL, GATES, PACING, one_beat, random_states, rms, soft_apd90, untrained
+from sodium_cases import (
+    CELL,
+    GATES,
+    PACING,
+    one_beat,
+    random_states,
+    rms,
+    runs_in_float32_and_as_a_population,
+    soft_apd90,
+    untrained,
+)
 
 import jaxcardio as jc
 
@@ -60,13 +70,7 @@ def test_hybrid_beat_is_the_exact_beat():
 @pytest.mark.slow
 def test_float32_populations_and_any_solver():
     cell = CELL.replace(sodium=SHIPPED)
-    how: dict[str, Any] = dict(t1=20.0, dt=0.1, save_every=0.1, solver=jc.RushLarsenMidpoint())
-    double = jc.simulate(cell, PACING, **how).V
-    single = jc.simulate(jc.astype(cell, jnp.float32), PACING, **how).V
-    assert single.dtype == jnp.float32
-    assert rms(np.asarray(single, float) - np.asarray(double)) < 0.02
-    many = jc.simulate(cell.replace(g_Na=cell.g_Na * jnp.array([0.8, 1.0])), PACING, **how).V
-    np.testing.assert_allclose(many[1], double, rtol=0, atol=1e-9)
+    double = runs_in_float32_and_as_a_population(cell)
     plain = jc.simulate(cell, PACING, t1=5.0, dt=0.002, save_every=0.1, solver=jc.RushLarsen()).V
     assert rms(plain - double[:51]) < 2.0
 
