@@ -203,10 +203,13 @@ def at_equal_error(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def seconds_at(rows: Sequence[dict[str, Any]], error: str, target: float) -> tuple[float | None, str]:
-    """Seconds a beat at that error, between the steps measured; None where no step is so good."""
+    """Seconds a beat at that error, between the steps measured; None where no step is so good.
+
+    A step counts as good if all shorter ones are too: a long one may be right by accident.
+    """
     by_step = sorted(rows, key=lambda r: -r["dt"])
     sizes, seconds = (np.array([r[name] for r in by_step], float) for name in (error, "seconds_a_beat"))
-    good = sizes <= target
+    good = np.logical_and.accumulate((sizes <= target)[::-1])[::-1]
     if not good.any():
         return None, "never"
     k = int(np.argmax(good))

@@ -249,6 +249,8 @@ def test_the_time_at_an_error_lies_between_the_steps_measured(monkeypatch):
     assert how == "between" and np.isclose(seconds, 1 / 0.07)
     assert script.seconds_at(rows, "rmse_mV", 1.0) == (5.0, "longest")
     assert script.seconds_at(rows, "rmse_mV", 1e-6) == (None, "never")
+    by_accident = [{"dt": 0.4, "rmse_mV": 0.0, "seconds_a_beat": 2.5}, *rows]
+    assert script.seconds_at(by_accident, "rmse_mV", 10 * 0.07**2) == (seconds, how)
 
 
 @pytest.mark.slow
