@@ -276,6 +276,15 @@ def test_another_recipe_does_not_touch_a_dataset(capsys):
     assert contents("data") == before
 
 
+@pytest.mark.parametrize("left", [["lock"], ["lock", "manifest.json.4194305-0123abcd.part"]])
+def test_a_dataset_is_made_where_a_process_was_killed_before_its_manifest(left):
+    Path("data").mkdir()
+    for name in left:
+        Path("data", name).write_bytes(b"")
+    assert main(MAKE) == 0
+    assert not any(name.endswith(".part") for name in contents("data"))
+
+
 def test_a_folder_or_file_of_something_else_is_left_alone(capsys):
     Path("data").mkdir()
     Path("data/thesis.txt").write_text("mine")

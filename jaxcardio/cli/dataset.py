@@ -12,6 +12,7 @@ import numpy as np
 from ..arguments import check_whole
 from ..files.records import standard_cell
 from ..population import Dataset, Recipe, make_dataset, problems
+from ..population.shards import holds_something_else
 from ..population.viability import check_window
 from ..progress import say
 from ..protocols import AbstractProtocol, Segments, VoltageSteps
@@ -114,7 +115,8 @@ def _checked_folder(path: str) -> Path:
     folder = Path(path)
     if not folder.parent.is_dir():
         raise ValueError(f"FOLDER = {folder}: there is no folder {folder.parent}")
-    if folder.exists() and not (folder / "manifest.json").exists() and (folder.is_file() or any(folder.iterdir())):
+    begun = (folder / "manifest.json").exists()
+    if folder.exists() and not begun and (folder.is_file() or holds_something_else(folder)):
         raise ValueError(f"FOLDER = {folder}: is something else; allowed: a new or empty folder, or a dataset")
     nearest = folder if folder.exists() else folder.parent
     if not os.access(nearest, os.W_OK | os.X_OK):

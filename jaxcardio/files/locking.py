@@ -14,6 +14,9 @@ except ModuleNotFoundError:
 
 from ..progress import say
 
+LOCK = "lock"
+"""The file that is locked. It stays where a process was killed."""
+
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
@@ -29,7 +32,7 @@ def _lock_file(folder: Path) -> IO[bytes]:
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = open(folder / "lock", "a+b", buffering=0)  # noqa: SIM115
+            file = open(folder / LOCK, "a+b", buffering=0)  # noqa: SIM115
         except FileExistsError:
             raise ValueError(f"folder = {folder}: is a file; allowed: a folder") from None
         except OSError as error:

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 
 from ..annotations import typed
 from ..arguments import check, check_whole
-from ..files.locking import locked
+from ..files.locking import LOCK, locked
 from ..files.records import versions
 from ..progress import progress_bar
 from .manifest import NAME as MANIFEST
@@ -361,7 +361,7 @@ def _check_same(folder: Path, manifest: Manifest, recipe: Recipe, shard: int) ->
 def _undo(folder: Path, is_new: bool) -> None:
     """Removes what `_begin` made; the lock last, so that whoever waits for it begins anew."""
     with contextlib.suppress(OSError):  # another process has begun in it; or a system that removes no open files
-        for name in (MANIFEST, "lock"):
+        for name in (MANIFEST, LOCK):
             (folder / name).unlink(missing_ok=True)
         if is_new:
             folder.rmdir()

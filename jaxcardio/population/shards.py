@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from jaxtyping import Int
 
+from ..files.locking import LOCK
 from ..files.reading import Budget, Group
 from ..files.writing import fill_hdf5, put, write_text, write_whole
 from .recipe import Made, Recipe
@@ -207,6 +208,11 @@ def remove_left_parts(folder: Path) -> None:
         found = LEFT.fullmatch(path.name)
         if found and not _is_running(found["process"]):
             path.unlink(missing_ok=True)
+
+
+def holds_something_else(folder: Path) -> bool:
+    """Whether a folder without a manifest holds more than what a process leaves that is killed before it wrote one."""
+    return any(path.name != LOCK and not LEFT.fullmatch(path.name) for path in folder.iterdir())
 
 
 def _is_running(process: str | None) -> bool:
