@@ -29,9 +29,13 @@ def run(cells, protocol=PACING, t1=16.0, **options):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float64, pytest.param(jnp.float32, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("cell", "names", "protocol"), [
-    (CELL, ("g_Kr", "g_CaL"), PACING), (KERNIK, KERNIK.SIX_CURRENTS, CLAMP)
-], ids=["paced", "clamped"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("cell", "names", "protocol"),
+    [
+        pytest.param(CELL, ("g_Kr", "g_CaL"), PACING, id="paced"),
+        pytest.param(KERNIK, KERNIK.SIX_CURRENTS, CLAMP, id="clamped", marks=pytest.mark.slow),
+    ],
+)
 def test_on_one_device_a_cell_is_the_same_to_the_last_bit_in_chunks_of_any_size(cell, names, protocol, dtype):
     cells = jc.astype(population(70, cell, names), dtype)
     whole = run(cells, protocol, chunk=1000, devices=ONE)

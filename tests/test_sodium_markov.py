@@ -193,6 +193,7 @@ def test_the_channel_stays_on_the_simplex_along_a_beat():
     assert 0.05 < p[NAMES.index("O")].max() < 0.5
 
 
+@pytest.mark.slow
 def test_currents_files_populations_drugs_and_the_clamp(tmp_path):
     how: dict[str, Any] = dict(solver=jc.RushLarsenMidpoint(), dt=0.05)
     alone = upstroke(**how)
@@ -217,6 +218,7 @@ def test_currents_files_populations_drugs_and_the_clamp(tmp_path):
     np.testing.assert_allclose([getattr(held.ys, n)[-1] for n in NAMES], after @ before @ p0, rtol=0, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_wave_runs_down_a_cable():
     tissue = jc.tissue.Tissue(CELL, shape=(20,), spacing=0.1, diffusivity=0.154)
     stimulus = jc.tissue.Stimulus(jc.protocols.PulseTrain(-60.0, 1.0, 1000.0, 0.0), region=np.s_[:4])
