@@ -95,6 +95,7 @@ def test_the_default_is_the_published_style_of_clamp_and_screening(monkeypatch, 
     assert (np.diff(levels) != 0).all()
 
 
+@pytest.mark.slow
 def test_screening_keeps_viable_cells(capsys):
     screened = ["dataset", "make", "data", "--cells", "16", "--spread", "0.4", "--steps", "-80:4,0:8"]
     assert main([*screened, "--screen-t1", "3000", "--screen-discard", "500", "--range", "apd90=100:800"]) == 0

@@ -311,6 +311,7 @@ def run(mode: str, recipe, *folders) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_dataset_made_in_one_mode_is_read_and_resumed_in_the_other(made, tmp_path):
     doubled = make_dataset(tmp_path / "doubled", dataclasses.replace(RECIPE, dtype="float64"), shard=SHARD)
     begun = Path(shutil.copytree(made.folder, tmp_path / "begun"))

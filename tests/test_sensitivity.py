@@ -43,6 +43,7 @@ def _same(got, expected, rtol):
         np.testing.assert_allclose(got[name], expected[name], rtol=rtol, atol=1e-12, err_msg=name)
 
 
+@pytest.mark.slow
 def test_forward_reverse_and_central_differences_agree_through_an_upstroke():
     """Two ten Tusscher cells under a stimulus: parameters of their own, and a shared one."""
     cell, pacing, _, _ = CASES["ten_tusscher"]

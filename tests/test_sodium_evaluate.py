@@ -32,6 +32,7 @@ def beats():
     return {dt: jc.sodium.evaluate(CELL, dt, experiments=["beats"], **SHORT) for dt in (0.1, 0.05, 0.025, 0.0125)}
 
 
+@pytest.mark.slow
 def test_the_cell_beside_itself_is_within_every_bar_and_the_reference_within_its_own(beats):
     for found in beats.values():
         assert found.met, str(found)
@@ -39,17 +40,20 @@ def test_the_cell_beside_itself_is_within_every_bar_and_the_reference_within_its
     assert beats[0.05].row("RMSE of the reference, steps halved").value < 5e-4
 
 
+@pytest.mark.slow
 def test_the_error_of_the_splitting_step_falls_with_the_square_of_the_step(beats):
     coarse, fine = (beats[dt].row("RMSE of V, repolarisation").value for dt in (0.025, 0.0125))
     assert 1.7 < np.log2(coarse / fine) < 3.0
 
 
+@pytest.mark.slow
 def test_what_the_steps_did_in_the_upstroke_is_told_beside_what_the_equations_would(beats):
     steps, model = (beats[0.1].row(name) for name in ("steepest step", "dV/dt max"))
     assert abs(model.difference) < 0.5  # stepped finely from the state before
     assert abs(steps.difference) > 1.0  # the steps of 0.1 ms themselves
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_the_rmse_is_that_of_an_independent_solver(beats):
     pulse = jc.protocols.PulseTrain(AMPLITUDE, DURATION, 400.0)

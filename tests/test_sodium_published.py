@@ -161,6 +161,7 @@ def test_the_gradient_of_the_loss_is_that_of_differences(network):
     np.testing.assert_allclose((ahead - behind) / 2e-6, slope, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_residuals_vanish_on_a_ramp_of_1_V_per_s_and_on_no_other():
     def residuals(speed):
         """Largest residual of each gate along a ramp of so many mV/ms, and the gates."""
@@ -259,6 +260,7 @@ def test_training_ends_where_the_loss_is_below_the_goal():
     assert told[-1] == 1.0
 
 
+@pytest.mark.slow
 def test_without_a_memory_the_upstroke_is_the_stimulus(beats):
     exact, control = (jc.biomarkers.action_potentials(beats[name]) for name in ("exact rates", "exact steady states"))
     assert exact.dvdt_max[0] > 150
@@ -272,6 +274,7 @@ def test_without_a_memory_the_upstroke_is_the_stimulus(beats):
     np.testing.assert_allclose(np.diff(np.asarray(twice.V)).max() / 0.1, 22.0, rtol=0.01)
 
 
+@pytest.mark.slow
 def test_gates_along_a_beat_remember(beats):
     followed, steady = gates_along(SteadySodiumGating(), beats["exact rates"])
     conducts, window = (576 * g.m**3 * g.h1 * g.h2 for g in (followed, steady))
@@ -280,6 +283,7 @@ def test_gates_along_a_beat_remember(beats):
     np.testing.assert_allclose(followed.m, steady.m, atol=0.01)
 
 
+@pytest.mark.slow
 def test_the_table_of_the_paper_beside_ours(beats):
     rows = {row.name: row for row in published_table(beats)}
     printed, exact, control = rows["paper: network"], rows["exact rates"], rows["exact steady states"]

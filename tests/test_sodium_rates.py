@@ -55,6 +55,7 @@ def test_hybrid_beat_is_the_exact_beat():
     assert rms(one_beat("rates") - one_beat("exact")) < 0.012
 
 
+@pytest.mark.slow
 def test_float32_and_populations():
     runs_in_float32_and_as_a_population(CELL.replace(sodium=SHIPPED))
     again: Any = jc.astype(CELL, jnp.float32).replace(sodium=SHIPPED)

@@ -27,6 +27,7 @@ def beat(solver, dt: float, cell: Any = CELL, t1: float = 60.0):
     return np.stack([run.V, 1e5 * np.asarray(run.ys.Ca_ss)])[:, 2:]
 
 
+@pytest.mark.slow
 def test_steps_of_two_lengths_are_of_second_order():
     exact = beat(jc.RushLarsenMidpoint(), 0.005)
     steps = np.array([0.4, 0.2])
@@ -34,6 +35,7 @@ def test_steps_of_two_lengths_are_of_second_order():
     assert np.polyfit(np.log(steps), np.log(errors), 1)[0] > 1.7, errors
 
 
+@pytest.mark.slow
 def test_calcium_on_tenfold_steps_costs_no_accuracy():
     exact = beat(jc.RushLarsenMidpoint(), 0.01, t1=300.0)
     error = {

@@ -30,6 +30,7 @@ def small():
     return jc.sodium.train_rates(seed=1, widths=(4,), rounds=SMALL)
 
 
+@pytest.mark.slow
 def test_the_channel_itself_has_no_residuals():
     clamps, beats = jc.sodium.voltage_clamps(EXACT, n=50), jc.sodium.action_potentials(CELL)
     assert np.abs(clamp_residual(EXACT, clamps)).max() < 1e-12
@@ -41,6 +42,7 @@ def test_the_channel_itself_has_no_residuals():
     assert np.ptp(beats.gates[..., 0]) > 0.9
 
 
+@pytest.mark.slow
 def test_time_domain_residual_of_the_cells_own_gates_falls_with_the_step():
     """Along a beat that is no stair the residual is what the stair costs: second order."""
     pacing = jc.protocols.PulseTrain(-11.5, 2.0, 1000.0, 0.0)
@@ -87,6 +89,7 @@ def test_training_lowers_the_residual(small):
     assert rms(clamp_residual(small.gating, clamps)) < 2 * small.residuals[-1]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_network_killed_on_the_way_or_not(tmp_path, small):
     def kill(done):
         if done > 0.5:

@@ -13,10 +13,10 @@ import jaxcardio as jc
 from jaxcardio.numerics import one_minus_exp
 from jaxcardio.simulation.request import DEFAULT_RTOL
 
+QUICK = ("ten_tusscher", "aliev_panfilov")
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n in ("kernik", "skibsbye") else ()) for n in CASES]
-)
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in CASES])
 @pytest.mark.parametrize(
     ("solver", "low", "high"),
     [(jc.RushLarsen(), 0.9, 1.15), (jc.RushLarsen2(), 1.8, 2.2), (jc.RushLarsenMidpoint(), 1.8, 2.2)],

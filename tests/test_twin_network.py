@@ -25,6 +25,7 @@ def trained(**options):
     return train(experiment(), **{"cells": 600, "epochs": 8, "batch": 32, "sigma": 0.02, **options})
 
 
+@pytest.mark.slow
 def test_the_network_beats_the_mean_on_cells_that_it_has_not_seen():
     """Predicting the mean has an error of spread/2 = 0.1, and a mean square of spread^2/3."""
     found = trained()

@@ -36,6 +36,7 @@ def test_samples_and_steps_do_not_matter(true, steps, every):
     assert not beats.sampled_resolved[0] and beats.sampled_dvdt_max[0] < 0.95 * true
 
 
+@pytest.mark.slow
 def test_every_beat_of_every_cell_has_its_own_in_either_precision():
     k = np.array([7.0, 9.0])
     alone = [
