@@ -54,7 +54,6 @@ def test_what_the_steps_did_in_the_upstroke_is_told_beside_what_the_equations_wo
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_the_rmse_is_that_of_an_independent_solver(beats):
     pulse = jc.protocols.PulseTrain(AMPLITUDE, DURATION, 400.0)
     curve = beats[0.1].curves["beats"]

@@ -12,6 +12,7 @@ import numpy as np
 from ..arguments import check_whole
 from ..files.records import standard_cell
 from ..population import Dataset, Recipe, make_dataset, problems
+from ..population.manifest import NAME as MANIFEST
 from ..population.shards import holds_something_else
 from ..population.viability import check_window
 from ..progress import say
@@ -56,7 +57,7 @@ def _run(folder: Path, recipe: Recipe, shard: int, chunk: int | None) -> int:
     try:
         data = make_dataset(folder, recipe, shard=shard, chunk=chunk, progress=True)
     except KeyboardInterrupt:
-        if not (folder / "manifest.json").exists():
+        if not (folder / MANIFEST).exists():
             raise
         data = Dataset(folder)
         say(
@@ -115,7 +116,7 @@ def _checked_folder(path: str) -> Path:
     folder = Path(path)
     if not folder.parent.is_dir():
         raise ValueError(f"FOLDER = {folder}: there is no folder {folder.parent}")
-    begun = (folder / "manifest.json").exists()
+    begun = (folder / MANIFEST).exists()
     if folder.exists() and not begun and (folder.is_file() or holds_something_else(folder)):
         raise ValueError(f"FOLDER = {folder}: is something else; allowed: a new or empty folder, or a dataset")
     nearest = folder if folder.exists() else folder.parent
