@@ -3,15 +3,15 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from .noise_level import fine_grid, noise_of, spike_band
 from .pieces import Piece, bin_samples
 from .resampling import averaged
 
 NOT_A_NUMBER, CLIPPED, CLIPPED_HIGH, CLIPPED_LOW, CONSTANT = 1, 2, 4, 8, 16
-"""Bits of damage. The third and fourth say that the highest (lowest) value of the piece stands still: it is clipped only
-if the channel never goes beyond it."""
+"""Bits of damage. The third and fourth say that the highest (lowest) value of the piece stands still: it is clipped
+only if the channel never goes beyond it."""
 LARGEST = 1e6
 """A value beyond this, mV, is none that an electrode gives."""
 STANDING = 2.0

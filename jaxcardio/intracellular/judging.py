@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from .candidates import CLIPPED, CLIPPED_HIGH, CLIPPED_LOW, CONSTANT, NOT_A_NUMBER, Seen
 from .pieces import Piece, Readable, bin_samples
 from .reasons import Reason
-from .spikes import Spikes
+from .spikes import Bins, Spikes
 from .windows import BEFORE, HELD, WINDOW
 
 AMPLITUDE = 0.5
@@ -115,6 +115,29 @@ def times_of(recording: Readable, samples: Int[np.ndarray, " beat"]) -> Float[np
     return starts[block] + (samples - firsts[block]) * (1000 / recording.sampling_rate)
 
 
+def in_pulse(recording: Readable, samples: Int[np.ndarray, " peak"]) -> Bool[np.ndarray, " peak"]:
+    """Whether they are within 500 ms after a pulse; pulses show in all channels, whichever was electroporated."""
+    times = times_of(recording, samples)
+    found = np.zeros(len(times), bool)
+    for time in pulses_of(recording):
+        found |= (times >= time - AHEAD) & (times < time + BLANKING)
+    return found
+
+
+def opened(recording: Readable, channel: int, peaks: Bins) -> Bins:
+    """Peaks that tell which way up a channel is: of an electroporated one, those of action potentials."""
+    if recording.kinds[channel] != "intracellular":
+        return peaks
+    begin = min(own_pulses(recording, channel), default=-np.inf)
+    which = (times_of(recording, peaks.sample) >= begin) & (peaks.amplitude >= AMPLITUDE)
+    return Bins(*(field[which] for field in peaks))
+
+
+def pulses_of(recording: Readable) -> list[float]:
+    """Times of all electroporation pulses, ms."""
+    return [event.time for event in recording.events if event.kind == PULSE]
+
+
 def own_pulses(recording: Readable, channel: int) -> list[float]:
     """Times at which this channel was electroporated, ms."""
     name = recording.channels[channel]
@@ -133,15 +156,13 @@ def _windows(spikes: Spikes, rate: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _near_pulse(recording: Readable, spikes: Spikes, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Pulses show in all channels, whichever was electroporated."""
+    """Whether a pulse is within the window, or just before the peak."""
     per_ms = recording.sampling_rate / 1000
     times = times_of(recording, spikes.samples)
     before, after = (spikes.samples - begins) / per_ms, (ends - spikes.samples) / per_ms
-    found = np.zeros(len(times), bool)
-    for event in recording.events:
-        if event.kind == PULSE:
-            since = times - event.time
-            found |= (since >= -np.maximum(after, AHEAD)) & (since < np.maximum(before, BLANKING))
+    found = in_pulse(recording, spikes.samples)
+    for pulse in pulses_of(recording):
+        found |= (times + after > pulse) & (times - before <= pulse)
     return found
 
 

@@ -35,9 +35,9 @@ def normalise_eap(values: ArrayLike, noise: ArrayLike) -> Float[Numbers, "*batch
     ValueError: noise that is not above 0.
     """
     check("noise", noise, "mV", "above 0", lambda x: (x > 0) & np.isfinite(x))
-    values = _floats(values)
-    scale = SCALE * _like(values, noise)
-    return (values - values[..., :1]) / (scale[..., None] if np.ndim(noise) else scale)
+    v = _floats(values)
+    scale = SCALE * _like(v, noise)
+    return (v - v[..., :1]) / (scale[..., None] if np.ndim(noise) else scale)
 
 
 @typed
@@ -53,12 +53,12 @@ def normalise_iap(values: ArrayLike) -> Float[Numbers, "*batch sample"]:
 
     JAX arrays give JAX arrays (differentiable), anything else NumPy arrays; in the dtype of `values`.
     """
-    values = _floats(values)
-    xp: Any = jnp if isinstance(values, jax.Array) else np
-    rest = values[..., : max(1, round(REST * values.shape[-1]))].mean(-1, keepdims=True)
-    height = values.max(-1, keepdims=True) - rest
+    v = _floats(values)
+    xp: Any = jnp if isinstance(v, jax.Array) else np
+    rest = v[..., : max(1, round(REST * v.shape[-1]))].mean(-1, keepdims=True)
+    height = v.max(-1, keepdims=True) - rest
     rises = height > 0
-    return 0.1 + 0.9 * xp.where(rises, (values - rest) / xp.where(rises, height, 1), xp.nan)
+    return 0.1 + 0.9 * xp.where(rises, (v - rest) / xp.where(rises, height, 1), xp.nan)
 
 
 def _floats(values: Any) -> Any:

@@ -11,7 +11,7 @@ from ..annotations import typed
 from ..arguments import check_known, refusal
 from ..progress import progress_bar
 from .candidates import Seen, look
-from .judging import damage_of, judge, times_of
+from .judging import damage_of, in_pulse, judge, opened, times_of
 from .noise_level import check_rate
 from .pieces import Piece, Readable, pieces_of, read_pieces
 from .reasons import Reason
@@ -35,7 +35,7 @@ class ChannelBeats(NamedTuple):
     noise: float
     """sigma(N), mV, see `noise_level`; NaN where nothing could be measured."""
     signal_to_noise: Float[np.ndarray, " beat"]
-    """Height over noise, Eq 9."""
+    """Amplitude over noise, Eq 9."""
     amplitude: Float[np.ndarray, " beat"]
     """Height above the surroundings, mV; in an electroporated channel from foot to top of the action potential."""
     reasons: Int[np.ndarray, " beat"]
@@ -123,14 +123,14 @@ def beats_of_channel(
     hum = float(np.median([one.hum for one in seen]))
     least = max(threshold * noise, 2 * hum)
     per_ms = recording.sampling_rate / 1000
-    up, down = upright(seen, pieces), upside_down(seen, pieces)
-    peaks, troughs = peaks_of(up, least, per_ms), peaks_of(down, least, per_ms)
-    if points_down(peaks, troughs):
-        spikes = spikes_of(troughs, per_ms)
+    up = upright(seen, pieces)
+    peaks, troughs = peaks_of(up, least, per_ms), peaks_of(upside_down(seen, pieces), least, per_ms)
+    if points_down(opened(recording, channel, peaks), opened(recording, channel, troughs)):
+        spikes = spikes_of(troughs, in_pulse(recording, troughs.sample))
         return _as_beats(recording, spikes, noise, np.full(len(spikes.samples), int(Reason.INVERTED)))
     if not len(peaks.sample):
-        return _without_beats(_why_none(up, noise, threshold, hum, damage, per_ms, recording), noise)
-    spikes = spikes_of(peaks, per_ms)
+        return _without_beats(_why_none(up, noise, threshold, hum, damage, per_ms), noise)
+    spikes = spikes_of(peaks, in_pulse(recording, peaks.sample))
     return _as_beats(recording, spikes, noise, judge(recording, channel, spikes, damage, pieces))
 
 
@@ -139,11 +139,10 @@ def _look(
 ) -> dict[int, list[Seen]]:
     rate, limits = recording.sampling_rate, recording.limits
     seen: dict[int, list[Seen]] = {channel: [] for channel in channels}
-    done, total = 0, max(1, len(pieces) * len(channels))
-    for piece, channel, values in read_pieces(recording, pieces, channels, chunk):
+    total = len(pieces) * len(channels)
+    for done, (piece, channel, values) in enumerate(read_pieces(recording, pieces, channels, chunk), 1):
         is_inside = recording.kinds[channel] == "intracellular"
         seen[channel].append(look(values, piece, rate, is_inside, None if limits is None else limits[channel]))
-        done += 1
         if done % len(channels) == 0:
             report(done / total)
     return seen
@@ -155,7 +154,7 @@ def _as_beats(recording: Readable, spikes: Spikes, noise: float, reasons: np.nda
         times=times_of(recording, spikes.samples),
         samples=spikes.samples,
         noise=noise,
-        signal_to_noise=spikes.heights / noise,
+        signal_to_noise=spikes.amplitudes / noise,
         amplitude=spikes.amplitudes,
         reasons=reasons,
         reason=Reason.KEPT if is_kept.any() else _most(reasons),
@@ -168,9 +167,7 @@ def _without_beats(reason: Reason, noise: float) -> ChannelBeats:
     return ChannelBeats(none, whole, noise, none, none, whole, reason, np.zeros(0, bool))
 
 
-def _why_none(
-    up: Bins, noise: float, threshold: float, hum: float, damage: np.ndarray, per_ms: float, recording: Readable
-) -> Reason:
+def _why_none(up: Bins, noise: float, threshold: float, hum: float, damage: np.ndarray, per_ms: float) -> Reason:
     """Why a channel has no peak that is high enough."""
     if (damage != 0).mean() > 0.5:
         return _most(damage)

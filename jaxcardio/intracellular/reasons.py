@@ -32,7 +32,7 @@ TEXTS = {
     Reason.KEPT: "kept",
     Reason.NOT_ASKED: "the channel was not asked for",
     Reason.NOT_A_NUMBER: "samples of the window (-200 to 1400 ms around the peak) are missing or are no numbers",
-    Reason.CLIPPED: "samples of the window stand at the highest or lowest value that was recorded, cut off by the amplifier",
+    Reason.CLIPPED: "samples of the window stand still at the highest or lowest value: cut off by the amplifier",
     Reason.FLAT: "the signal does not change for at least 500 ms: the electrode is dead or disconnected",
     Reason.MAINS: "mains hum (50 or 60 Hz) has more than half of the height of 12 sigma(N) that a beat must have, and "
     "nothing rises to twice its amplitude",
@@ -49,7 +49,7 @@ TEXTS = {
     Reason.BEFORE_PULSE: "the electrode was not electroporated yet: it still recorded from outside",
     Reason.LOW_AMPLITUDE: "the action potential has an amplitude below 0.5 mV",
     Reason.AMPLITUDE_LOST: "the amplitude has fallen below 0.5 mV for good as the pores resealed",
-    Reason.NOT_OPENED: "the electroporation pulse gave no access: the amplitude is below 0.5 mV from the first beats on",
+    Reason.NOT_OPENED: "the electroporation pulse gave no access: the first beats after it have less than 0.5 mV",
 }
 
 

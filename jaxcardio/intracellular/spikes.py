@@ -36,7 +36,6 @@ class Spikes(NamedTuple):
     """One entry a beat, kept or not."""
 
     samples: Int[np.ndarray, " beat"]
-    heights: Float[np.ndarray, " beat"]
     amplitudes: Float[np.ndarray, " beat"]
     blocks: Int[np.ndarray, " beat"]
     is_far: Bool[np.ndarray, " beat"]
@@ -81,12 +80,16 @@ def points_down(up: Bins, down: Bins) -> bool:
     return bool(ratio > 1 and np.median(down.sample - nearest) < 0)
 
 
-def spikes_of(peaks: Bins, per_ms: float) -> Spikes:
+def spikes_of(peaks: Bins, is_artefact: Bool[np.ndarray, " peak"]) -> Spikes:
     """Beats among the peaks: none is closer to a higher one than 60 % of the period there.
 
     The period is the median of the intervals between the 21 nearest strong peaks (`STRONG`). Where it is the same
     throughout this is what `scipy.signal.find_peaks` does with that distance.
+
+    Args:
+        is_artefact: peaks that may come from a pulse, and so take nothing away from the others.
     """
+    peaks = peaks._replace(height=np.where(is_artefact, 0.0, peaks.height))
     period = periods_of(peaks)
     is_far = spaced(peaks.sample, peaks.height, np.nan_to_num(DISTANCE * period))
     far = np.flatnonzero(is_far)
@@ -95,7 +98,7 @@ def spikes_of(peaks: Bins, per_ms: float) -> Spikes:
     same = np.diff(peaks.block[far]) == 0
     with np.errstate(invalid="ignore"):
         is_irregular[far[1:]] = same & (np.abs(intervals / period[far[1:]] - 1) > IRREGULAR)
-    return Spikes(peaks.sample, peaks.height, peaks.amplitude, peaks.block, is_far, is_irregular)
+    return Spikes(peaks.sample, peaks.amplitude, peaks.block, is_far, is_irregular)
 
 
 def periods_of(peaks: Bins) -> Float[np.ndarray, " peak"]:
@@ -147,7 +150,9 @@ def _strong(peaks: Bins) -> np.ndarray:
 
     if not len(peaks.height):
         return np.zeros(0, bool)
-    return peaks.height >= STRONG * percentile_filter(peaks.height, 90, size=AROUND, mode="nearest")
+    return (peaks.height > 0) & (
+        peaks.height >= STRONG * percentile_filter(peaks.height, 90, size=AROUND, mode="nearest")
+    )
 
 
 def _nearest(sorted_values: np.ndarray, at: np.ndarray) -> np.ndarray:
