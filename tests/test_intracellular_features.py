@@ -1,5 +1,8 @@
 """Features of eAPs and iAPs on traces with known answers, and against SciPy."""
 
+import csv
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +11,12 @@ from scipy.ndimage import uniform_filter1d
 from scipy.signal import peak_widths
 
 from jaxcardio.intracellular.features import (
+    COLUMNS,
     LEVELS,
     action_potential_durations,
+    as_table,
     durations_at,
+    eap_features,
     repolarisation_heights,
 )
 
@@ -172,4 +178,180 @@ def test_widths_above_and_below_the_trace():
 def test_bad_input_of_durations_is_refused_by_name(call, name):
     with pytest.raises(ValueError, match=name) as told:
         call()
+    assert "\n" not in str(told.value) and "allowed" in str(told.value)
+
+
+# --- landmarks and features of extracellular action potentials
+
+WAVE = 700.0
+
+
+def eap(rate=RATE, height=0.1, at=WAVE, width=50.0, fall=0.0, length=1600.0):
+    """A spike of straight lines, a fall by `fall` until 600 ms and back until 1000 ms, and a Gaussian wave."""
+    t = np.arange(round(length * rate / 1000)) * 1000.0 / rate
+    spike = np.interp(t, [195.0, 200.0, 206.0, 212.0], [0.0, 1.0, -0.6, 0.0])
+    decay = np.interp(t, [212.0, 600.0, 1000.0], [0.0, -fall, 0.0])
+    return spike + decay + height * np.exp(-0.5 * ((t - at) / width) ** 2)
+
+
+def pink(random, n, samples=1600):
+    """Noise whose power falls as 1/f, of standard deviation 1."""
+    f = np.fft.rfftfreq(3 * samples)
+    f[0] = f[1]
+    noise = np.fft.irfft(np.fft.rfft(random.standard_normal((n, 3 * samples))) / np.sqrt(f))[:, samples : 2 * samples]
+    return noise / noise.std()
+
+
+@pytest.mark.parametrize("rate", [1000.0, 5000.0, 10000.0])
+def test_landmarks_of_straight_lines_are_their_corners(rate):
+    found = eap_features(eap(rate), rate)
+    for name, true in (("bp1", 195.0), ("v_max", 200.0), ("v_min", 206.0), ("bp2", 212.0), ("spike_width", 17.0)):
+        np.testing.assert_allclose(getattr(found, name), true, atol=1.1)
+    np.testing.assert_allclose(found.dV1, 1.0, atol=0.06)  # the average over 1 ms rounds a corner
+    np.testing.assert_allclose(found.dV2, 0.6, atol=0.06)
+    assert bool(found.has_wave) and WAVE - 150 < float(found.bp3) < WAVE - 80
+    np.testing.assert_allclose(found.delay, found.bp3 - found.bp2)
+
+
+@pytest.mark.parametrize("rate", [1000.0, 5000.0])
+def test_a_fall_that_turns_begins_its_wave_at_the_lowest_point(rate):
+    found = eap_features(eap(rate, height=0.0, fall=0.08), rate)
+    np.testing.assert_allclose(found.bp3, 600.0, atol=2.0)
+    np.testing.assert_allclose(found.dVd, 0.08, rtol=0.05)
+    np.testing.assert_allclose(found.increase_rate, 0.08 / 400, rtol=0.02)  # the slope after it, per ms
+    np.testing.assert_allclose(found.decay_rate, found.dVd / (found.delay - 20.0))
+
+
+def test_a_downward_wave_begins_at_its_lowest_sample():
+    found = eap_features(eap(height=-0.1), RATE)
+    assert bool(found.has_wave) and float(found.bp3) == WAVE
+    np.testing.assert_allclose(found.dVd, 0.1, rtol=0.05)
+
+
+def test_features_do_not_depend_on_amplitude_offset_batch_or_rate():
+    random = np.random.default_rng(2)
+    traces = np.stack([eap(height=h, at=a) for h, a in ((0.1, 600.0), (-0.1, 800.0), (0.05, 900.0), (0.2, 1100.0))])
+    traces = traces + 0.004 * random.standard_normal(traces.shape)
+    plain, scaled = eap_features(traces, RATE), eap_features(0.03 * traces + 5.0, RATE)
+    for name in ("bp1", "v_max", "v_min", "bp2", "bp3", "delay", "dV1_over_dV2", "dVd_over_dV1", "signal_to_noise"):
+        np.testing.assert_allclose(getattr(scaled, name), getattr(plain, name), rtol=1e-6, err_msg=name)
+    np.testing.assert_allclose(scaled.dV1, 0.03 * plain.dV1, rtol=1e-6)
+    np.testing.assert_allclose(scaled.increase_rate, 0.03 * plain.increase_rate, rtol=1e-6)
+    for turned, whole in zip(eap_features(traces[::-1], RATE), plain, strict=True):
+        np.testing.assert_array_equal(turned[::-1], whole)
+    blocks = eap_features(traces.reshape(2, 2, -1), RATE)
+    np.testing.assert_array_equal(blocks.bp3.ravel(), plain.bp3)
+    slow, fast = (eap_features(eap(rate), rate) for rate in (1000.0, 10000.0))
+    for name in ("bp1", "v_max", "v_min", "bp2", "bp3"):
+        np.testing.assert_allclose(getattr(slow, name), getattr(fast, name), atol=4.0 if name == "bp3" else 1.1)
+
+
+def test_float32_finds_the_same_places():
+    traces = np.stack([eap(height=h) for h in (0.1, -0.1, 0.03)])
+    traces += 0.002 * np.random.default_rng(0).standard_normal(traces.shape)
+    one, two = eap_features(jnp.asarray(traces, jnp.float32), RATE), eap_features(traces, RATE)
+    assert one.bp3.dtype == jnp.float32
+    for name in ("bp1", "v_max", "v_min", "bp2", "bp3"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+    np.testing.assert_allclose(one.increase_rate, two.increase_rate, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("kind", "most"), [("white", 0.0), ("pink", 0.005), ("both", 0.003)])
+def test_noise_is_no_wave(kind, most):
+    random = np.random.default_rng(3)
+    white, slow = random.standard_normal((1000, 1600)), pink(random, 1000)
+    noise = {"white": white, "pink": slow, "both": 0.7 * white + 0.7 * slow}[kind]
+    found = eap_features(eap(height=0.0) + 0.03 * noise, RATE)
+    assert float(found.has_wave.mean()) <= most
+    absent = ~np.asarray(found.has_wave)
+    for name in ("bp3", "delay", "dVd", "dVd_over_dV1", "dVd_over_dV2", "increase_rate", "decay_rate"):
+        assert np.isnan(np.asarray(getattr(found, name))[absent]).all()
+    assert np.isfinite(found.spike_width).all() and np.isfinite(found.dV1_over_dV2).all()
+    # A naive reader takes the lowest point before the highest one: it has an answer every time.
+
+
+def test_waves_that_stand_out_of_the_noise_are_found():
+    noise = 0.02 * np.random.default_rng(4).standard_normal((500, 1600))
+    for height in (0.06, -0.06):
+        found = eap_features(eap(height=height) + noise, RATE)
+        assert float(found.has_wave.mean()) > 0.98
+        assert np.nanstd(found.bp3) < 25.0
+
+
+@pytest.mark.parametrize("shape", ["drift", "decay", "step", "nothing", "held"])
+def test_what_only_falls_rises_or_steps_is_no_wave(shape):
+    t = np.arange(1600.0)
+    added = {
+        "drift": 1e-4 * t,
+        "decay": 0.1 * np.exp(-np.maximum(t - 212, 0) / 200) * (t >= 212),
+        "step": 0.1 * (t > 900),
+        "nothing": 0 * t,
+        "held": 0.1 * np.minimum(t, 1000) / 1000,
+    }[shape]
+    trace = eap(height=0.0) + added
+    assert not bool(eap_features(trace, RATE).has_wave)
+    noisy = trace + 0.005 * np.random.default_rng(5).standard_normal((200, 1600))
+    assert float(eap_features(noisy, RATE).has_wave.mean()) == 0.0
+
+
+def test_a_held_end_changes_neither_wave_nor_verdict():
+    noise = 0.005 * np.random.default_rng(6).standard_normal((50, 1600))
+    whole = eap(at=500.0) + noise
+    held = whole.copy()
+    held[:, 800:] = held[:, 780:800].mean(axis=1, keepdims=True)
+    one, two = eap_features(whole, RATE), eap_features(held, RATE)
+    assert bool(two.has_wave.all())
+    np.testing.assert_allclose(one.bp3, two.bp3, atol=1.0)
+    silent = held - eap(at=500.0) + eap(height=0.0)
+    silent[:, 800:] = silent[:, 780:800].mean(axis=1, keepdims=True)
+    assert not bool(eap_features(silent, RATE).has_wave.any())
+
+
+def test_signal_to_noise_is_that_of_the_highest_point():
+    noise = 0.02 * np.random.default_rng(7).standard_normal((400, 1600))
+    found = eap_features(eap() + noise, RATE)
+    np.testing.assert_allclose(np.mean(found.signal_to_noise), 50.0, rtol=0.06)
+    given = eap_features(eap() + noise, RATE, noise=np.full(400, 0.04))
+    np.testing.assert_allclose(np.mean(given.signal_to_noise), 25.0, rtol=0.06)
+
+
+def test_traces_without_a_spike_have_no_features():
+    bad = eap()
+    bad[900] = np.nan
+    found = eap_features(np.stack([eap(), np.zeros(1600), bad]), RATE)
+    assert not np.asarray(found.has_wave)[1:].any()
+    for value in found[:-1]:
+        assert np.isfinite(value[0]) and np.isnan(value[1:]).all()
+
+
+def test_the_table_has_the_published_columns():
+    table = as_table(eap_features(np.stack([eap(), eap(height=0.0)]), RATE))
+    assert table.shape == (2, len(COLUMNS)) == (2, 11)
+    np.testing.assert_allclose(table[0, 0], 0.017, atol=1e-9)
+    assert 0.3 < float(table[0, 1]) < 0.5 and np.isnan(table[1, 1])
+
+
+def test_decay_rates_of_the_real_beats_are_per_ms_and_leave_20_ms_out():
+    path = Path(__file__).resolve().parents[2] / "shared" / "data" / "eap_iap_beats.csv"
+    if not path.is_file():
+        pytest.skip("the recorded beats are not here")
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    dVd, delay, rate = (np.array([float(row[name]) for row in rows]) for name in ("dVd", "delay_s", "decay_rate"))
+    np.testing.assert_allclose(rate, dVd / (1000 * delay - 20.0), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (dict(sampling_rate=-1.0), "sampling_rate"),
+        (dict(before=10.0), "before"),
+        (dict(before=1500.0), "eap"),
+        (dict(noise=-1.0), "noise"),
+        (dict(noise=np.ones(3)), "noise"),
+    ],
+)
+def test_bad_input_of_features_is_refused_by_name(options, name):
+    with pytest.raises(ValueError, match=name) as told:
+        eap_features(np.stack([eap(), eap()]), **(dict(sampling_rate=RATE) | options))
     assert "\n" not in str(told.value) and "allowed" in str(told.value)

@@ -7,3 +7,7 @@ from .apd import LEVELS as LEVELS
 from .apd import action_potential_durations as action_potential_durations
 from .apd import durations_at as durations_at
 from .apd import repolarisation_heights as repolarisation_heights
+from .eap import COLUMNS as COLUMNS
+from .eap import EapFeatures as EapFeatures
+from .eap import as_table as as_table
+from .eap import eap_features as eap_features

@@ -1,7 +1,6 @@
 """Durations of action potentials: widths at levels of repolarisation, as the paper takes them."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -62,7 +61,7 @@ def action_potential_durations(
     Source: "Action potential durations (APDs) calculation" in the Methods of doi:10.1038/s41467-024-55571-6.
     """
     shape, rate = _shape("iap", iap, sampling_rate)
-    return _widths(shape, _heights(shape, _checked(levels))) * (1000.0 / rate)
+    return over_traces(_durations, shape, levels=_checked(levels)) * (1000.0 / rate)
 
 
 @typed
@@ -71,7 +70,7 @@ def repolarisation_heights(
 ) -> Float[Array, "... level"]:
     """Heights, in the unit of the trace, at which `action_potential_durations` measures. Arguments as there."""
     shape, _ = _shape("iap", iap, sampling_rate)
-    return _heights(shape, _checked(levels))
+    return over_traces(_heights, shape, levels=_checked(levels))
 
 
 @typed
@@ -102,7 +101,7 @@ def durations_at(
         raise ValueError(f"values: leading axes {wanted}; allowed: those of iap, {leading}, or fewer")
     heights = jnp.broadcast_to(heights, (*leading, heights.shape[-1]))
     is_above = heights >= shape.peak[..., None]
-    return jnp.where(is_above, 0.0, _widths(shape, heights) * (1000.0 / rate))
+    return jnp.where(is_above, 0.0, over_traces(_widths, shape, heights) * (1000.0 / rate))
 
 
 def _checked(levels: Sequence[float]) -> tuple[float, ...]:
@@ -114,47 +113,37 @@ def _checked(levels: Sequence[float]) -> tuple[float, ...]:
 
 def _shape(name: str, iap, sampling_rate) -> tuple[_Shape, float]:
     rate = check_rate(sampling_rate)
-    return _measured(as_samples(name, iap, 3), samples_of(SMOOTHING, rate)), rate
+    return over_traces(_shape_of, as_samples(name, iap, 3), width=samples_of(SMOOTHING, rate)), rate
 
 
-@partial(jax.jit, static_argnames="width")
-def _measured(iap: Float[Array, "... sample"], width: int) -> _Shape:
-    def of_one(trace: Float[Array, " sample"]) -> _Shape:
-        # One sample that is not finite makes all of it NaN, so that no number is made of what is left.
-        is_finite = jnp.isfinite(trace).all()
-        v = moving_average(jnp.where(is_finite, trace, 0.0), width)
-        at = jnp.argmax(v)
-        sample = jnp.arange(v.size)
-        peak = v[at]
-        before = jnp.min(jnp.where(sample <= at, v, jnp.inf))
-        after = jnp.min(jnp.where(sample >= at, v, jnp.inf))
-        is_back = after <= before + RETURNED * (peak - before)
-        base = jnp.where(is_back, jnp.maximum(before, after), before)
-        is_known = is_finite & (peak > base)
-        return _Shape(v, at, jnp.where(is_known, peak, jnp.nan), jnp.where(is_known, base, jnp.nan))
-
-    return over_traces(of_one, iap)
+def _shape_of(trace: Float[Array, " sample"], width: int) -> _Shape:
+    # One sample that is not finite makes all of it NaN, so that no number is made of what is left.
+    is_finite = jnp.isfinite(trace).all()
+    v = moving_average(jnp.where(is_finite, trace, 0.0), width)
+    at = jnp.argmax(v)
+    sample = jnp.arange(v.size)
+    peak = v[at]
+    before = jnp.min(jnp.where(sample <= at, v, jnp.inf))
+    after = jnp.min(jnp.where(sample >= at, v, jnp.inf))
+    is_back = after <= before + RETURNED * (peak - before)
+    base = jnp.where(is_back, jnp.maximum(before, after), before)
+    is_known = is_finite & (peak > base)
+    return _Shape(v, at, jnp.where(is_known, peak, jnp.nan), jnp.where(is_known, base, jnp.nan))
 
 
-@partial(jax.jit, static_argnames="levels")
-def _heights(shape: _Shape, levels: tuple[float, ...]) -> Float[Array, "... level"]:
+def _heights(shape: _Shape, levels: tuple[float, ...]) -> Float[Array, " level"]:
     parts = jnp.asarray(np.asarray(levels) / 100.0, shape.values.dtype)
-
-    def of_one(shape: _Shape) -> Float[Array, " level"]:
-        # At 100 % it is the base itself: rounding must not put the height below the lowest sample.
-        return jnp.where(parts == 1.0, shape.base, shape.peak - (shape.peak - shape.base) * parts)
-
-    return over_traces(of_one, shape)
+    # At 100 % it is the base itself: rounding must not put the height below the lowest sample.
+    return jnp.where(parts == 1.0, shape.base, shape.peak - (shape.peak - shape.base) * parts)
 
 
-@jax.jit
-def _widths(shape: _Shape, heights: Float[Array, "... level"]) -> Float[Array, "... level"]:
+def _widths(shape: _Shape, heights: Float[Array, " level"]) -> Float[Array, " level"]:
     """Widths in samples; NaN where there is no crossing on one side."""
+    return jax.vmap(lambda height: _width(shape.values, shape.at, height))(heights)
 
-    def of_one(shape: _Shape, heights: Float[Array, " level"]) -> Float[Array, " level"]:
-        return jax.vmap(lambda height: _width(shape.values, shape.at, height))(heights)
 
-    return over_traces(of_one, shape, heights)
+def _durations(shape: _Shape, levels: tuple[float, ...]) -> Float[Array, " level"]:
+    return _widths(shape, _heights(shape, levels))
 
 
 def _width(v: Float[Array, " sample"], at: Int[Array, ""], height: Float[Array, ""]) -> Float[Array, ""]:

@@ -1,12 +1,14 @@
 """Samples as arrays, and moving averages along them."""
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ...arguments import check_known, is_traced, without_mask
 
@@ -31,11 +33,27 @@ def samples_of(duration: float, sampling_rate: float) -> int:
     return max(1, round(duration * sampling_rate / 1000.0))
 
 
-def over_traces(function: Callable[..., Any], *batches: Any) -> Any:
-    """`function` of one trace mapped over all leading axes, which are those of the first leaf but its last axis."""
+def over_traces(function: Callable[..., Any], *batches: Any, **options: Any) -> Any:
+    """`function` of one trace, compiled and mapped over all leading axes: those of the first leaf but its last axis.
+
+    Traces of zeros fill the batch up to a power of two, so that batches of many sizes share a compiled program.
+    `options` go to the function as they are, and must be hashable.
+    """
     leading = jax.tree.leaves(batches[0])[0].shape[:-1]
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(leading) :]), batches)
-    return jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), jax.vmap(function)(*flat))
+    n = math.prod(leading)
+    spare = (1 << max(n - 1, 0).bit_length()) - n
+
+    def filled(x):
+        flat = x.reshape(n, *x.shape[len(leading) :])
+        return jnp.pad(flat, [(0, spare)] + [(0, 0)] * (flat.ndim - 1))
+
+    found = _compiled(function, tuple(sorted(options.items())))(*jax.tree.map(filled, batches))
+    return jax.tree.map(lambda x: x[:n].reshape(*leading, *x.shape[1:]), found)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(function: Callable[..., Any], options: tuple[tuple[str, Any], ...]) -> Callable[..., Any]:
+    return jax.jit(jax.vmap(functools.partial(function, **dict(options))))
 
 
 def moving_average(values: Float[Array, " sample"], width: int) -> Float[Array, " sample"]:
@@ -57,3 +75,13 @@ def moving_average(values: Float[Array, " sample"], width: int) -> Float[Array, 
             return total / width
         power = power[:-size] + power[size:]
         size *= 2
+
+
+def odd_width(duration: float, sampling_rate: float) -> int:
+    """The odd number of samples closest to `duration` ms, so that a moving average shifts nothing."""
+    return 2 * round((duration * sampling_rate / 1000.0 - 1) / 2) + 1 if duration * sampling_rate > 2000.0 else 1
+
+
+def spread(values: Float[Array, " sample"], is_used: Bool[Array, " sample"]) -> Float[Array, ""]:
+    """Standard deviation, by the median absolute value, of the used samples of a trace that lies about 0."""
+    return 1.4826 * jnp.nanmedian(jnp.where(is_used, jnp.abs(values), jnp.nan))
