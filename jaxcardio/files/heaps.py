@@ -1,8 +1,12 @@
 """How long the texts of an HDF5 file claim to be: HDF5 makes room for them, several times, before anyone can ask."""
 
 import os
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import h5py
 import numpy as np
+from h5py import h5o  # pyright: ignore[reportAttributeAccessIssue]
 
 SIGNATURE, COLLECTION = b"\x89HDF\r\n\x1a\n", b"GCOL\1\0\0\0"
 """Of the file, and of what holds its texts ("global heap collection", version 1); its length follows."""
@@ -11,30 +15,84 @@ WHOLE = 32 << 20
 MOST_TEXTS = 65_535
 """Of a collection. What else looks like the address of one is not followed by such a number."""
 BLOCK = 4 << 20
+MOST_OBJECTS = 30_000
+"""Objects of a large file that are asked where their numbers are."""
+Places = list[tuple[int, int]]
+"""First byte and last (exclusive) of parts of a file."""
 
 
-def longest_text(path: str | os.PathLike) -> int:
-    """No text of variable length in this file is longer, in bytes. ValueError: they are too damaged to be read."""
+def longest_text(path: str | os.PathLike, numbers: Callable[[], Places] = lambda: []) -> int:
+    """No text of variable length in this file is longer, in bytes. ValueError: they are too damaged to be read.
+
+    Args:
+        numbers: asked, for a large file, where in it numbers are and therefore no texts (`number_places`): gigabytes
+            of samples need not be gone through.
+    """
     if os.path.getsize(path) <= WHOLE:
         with open(path, "rb") as file:
             return _longest_claim(file.read())
-    return _largest_collection(path)
+    return _largest_collection(path, numbers())
 
 
-def _largest_collection(path: str | os.PathLike) -> int:
-    largest, tail, place = 0, b"", 0
+def number_places(file: h5py.File) -> Places:
+    """Where the numbers of the datasets of a file are; nothing of a file that begins with what another put there."""
+    found: Places = []
+    objects = 0
+    if file.userblock_size:
+        return found
+
+    def visit(name: Any) -> bool | None:
+        nonlocal objects
+        objects += 1
+        opened = h5o.open(file.id, name)
+        if isinstance(opened, h5py.h5d.DatasetID):
+            found.extend(_numbers_of(opened))
+        return True if objects > MOST_OBJECTS else None
+
+    h5o.visit(file.id, visit)
+    return found
+
+
+def _numbers_of(dataset: Any) -> Places:
+    if dataset.get_type().get_class() not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT):
+        return []
+    layout = dataset.get_create_plist().get_layout()
+    if layout == h5py.h5d.CONTIGUOUS and (place := dataset.get_offset()) is not None:
+        return [(place, place + dataset.get_storage_size())]
+    found: Places = []
+    if layout == h5py.h5d.CHUNKED:
+        dataset.chunk_iter(lambda about: found.append((about.byte_offset, about.byte_offset + about.size)))
+    return found
+
+
+def _between(places: Places, size: int) -> Iterator[tuple[int, int]]:
+    """The parts of a file outside of these."""
+    end = 0
+    for first, last in sorted(places):
+        if first - end >= len(COLLECTION):
+            yield end, first
+        end = max(end, last)
+    if end < size:
+        yield end, size
+
+
+def _largest_collection(path: str | os.PathLike, numbers: Places) -> int:
+    largest = 0
     with open(path, "rb") as file, open(path, "rb") as again:
-        while block := file.read(BLOCK):
-            data = tail + block
-            for k in _places(data):
-                again.seek(place - len(tail) + k)
-                size = int.from_bytes(again.read(16)[8:], "little")
-                largest = max(largest, size)
-                if size <= WHOLE:
+        for first, last in _between(numbers, os.path.getsize(path)):
+            tail, place = b"", first
+            file.seek(first)
+            while block := file.read(min(BLOCK, last - place)):
+                data = tail + block
+                for k in _places(data):
                     again.seek(place - len(tail) + k)
-                    _check_collection(again.read(size))
-            place += len(block)
-            tail = data[-len(COLLECTION) + 1 :]
+                    size = int.from_bytes(again.read(16)[8:], "little")
+                    largest = max(largest, size)
+                    if size <= WHOLE:
+                        again.seek(place - len(tail) + k)
+                        _check_collection(again.read(size))
+                place += len(block)
+                tail = data[-len(COLLECTION) + 1 :]
     return largest
 
 

@@ -18,7 +18,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import h5py
@@ -27,7 +27,7 @@ from h5py import h5l, h5o  # pyright: ignore[reportAttributeAccessIssue]
 
 from ..arguments import LONGEST
 from ..json_text import parse_object
-from .heaps import longest_text
+from .heaps import Places, longest_text, number_places
 
 SMALLEST_BUDGET = 64 << 20
 """Bytes of numbers (each reckoned as at least `NUMBER`) and text that any file may ask for."""
@@ -45,6 +45,14 @@ DEEPEST = 32
 """Groups within groups."""
 LONGEST_TEXT = 32 << 20
 """Bytes of one attribute."""
+MOST_ROWS = 100_000
+"""Of a table, and of a list of texts."""
+LARGEST_CHUNK = 128 << 20
+"""Bytes that a chunk may become when it is unpacked to read a part of it."""
+PIECE = 16 << 20
+"""Bytes that are read at a time from a dataset of any size."""
+MOST_PACKED = 1100
+"""gzip makes nothing smaller than by this factor."""
 FILTERS = {
     h5py.h5z.FILTER_DEFLATE: "gzip",
     h5py.h5z.FILTER_SHUFFLE: "shuffle",
@@ -69,11 +77,18 @@ KINDS = {
 class Budget:
     """What a file may still ask for, by the size that it has on the disk."""
 
-    def __init__(self, size: int, path: str | os.PathLike | None = None):
+    def __init__(
+        self,
+        size: int,
+        path: str | os.PathLike | None = None,
+        places: Callable[[], Places] = lambda: [],
+    ):
         self.allowed = max(SMALLEST_BUDGET, EXPANSION * size)
+        self.size = size
         self.spent = 0
         self.objects = 0
         self.path = path
+        self._places = places
 
     def spend(self, cost: int, what: str) -> None:
         """ValueError: it would be too much."""
@@ -87,7 +102,7 @@ class Budget:
     @functools.cached_property
     def longest_text(self) -> int:
         """Bytes of a text of variable length, at most: found out when one is first read."""
-        return 0 if self.path is None else longest_text(self.path)
+        return 0 if self.path is None else longest_text(self.path, self._places)
 
     def open_one(self, name: str) -> None:
         self.objects += 1
@@ -160,14 +175,17 @@ class Group(_Element):
 
     def names(self) -> list[str]:
         """Of its groups and datasets. ValueError: it has too many, or a link that leads elsewhere."""
-        with _at(self.name or "the root"):
-            count = len(self._found)
-            if count > MOST_NAMES:
-                raise ValueError(f"{count} names; allowed: at most {MOST_NAMES}")
-            found = list(self._found)
+        found = self.members()
         for name in found:
             self._check_link(name)
         return found
+
+    def members(self) -> list[str]:
+        """As `names`, with those that are links: what they lead to is not opened."""
+        with _at(self.name or "the root"):
+            if len(self._found) > MOST_NAMES:
+                raise ValueError(f"{len(self._found)} names; allowed: at most {MOST_NAMES}")
+            return list(self._found)
 
     def __contains__(self, path: str) -> bool:
         """Whether there is a group or dataset of this name or path. ValueError: a link that leads elsewhere."""
@@ -194,11 +212,15 @@ class Group(_Element):
             found = inner
         return found
 
-    def dataset(self, path: str) -> "Dataset":
-        """The dataset of this name or path, not read yet. ValueError: there is none, or its data lie elsewhere."""
+    def dataset(self, path: str, plugins: bool = False) -> "Dataset":
+        """The dataset of this name or path, not read yet. ValueError: there is none, or its data lie elsewhere.
+
+        Args:
+            plugins: also one that is compressed in another maker's way, where the user has installed the plugin.
+        """
         above, _, name = path.strip("/").rpartition("/")
         group = self.group(above)
-        found = group._open(name) if name else group
+        found = group._open(name, plugins) if name else group
         if not isinstance(found, Dataset):
             raise ValueError(f"{found.name or 'the root'} is a group; allowed: a dataset")
         return found
@@ -208,6 +230,68 @@ class Group(_Element):
     ) -> np.ndarray:
         """A dataset, read; see `Dataset.numbers`."""
         return self.dataset(path).numbers(shape, kinds, unit)
+
+    def table(self, path: str) -> dict[str, list[Any]]:
+        """A dataset of compound values, one a row: its columns of numbers and texts by name, others left out.
+
+        ValueError: no such dataset, or too large.
+        """
+        found, name = self._compound_or_text(path)
+        with _at(name):
+            kind = found.id.get_type()
+            if kind.get_class() != h5py.h5t.COMPOUND or found.ndim != 1:
+                raise ValueError(
+                    f"{found.dtype.kind!r} of shape {found.shape}; allowed: a table, (rows,) of named fields"
+                )
+            columns = {}
+            for k in range(kind.get_nmembers()):
+                field, inner = kind.get_member_name(k).decode("utf-8", "replace"), kind.get_member_type(k)
+                if inner.get_class() in (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING):
+                    self._spend_column(found, inner)
+                    columns[field] = _decoded(found.fields(field)[()])
+            return columns
+
+    def texts(self, path: str) -> list[str]:
+        """A dataset of texts, (rows,) or a single one. ValueError: no such dataset, no texts, or too large."""
+        found, name = self._compound_or_text(path)
+        with _at(name):
+            kind = found.id.get_type()
+            if kind.get_class() != h5py.h5t.STRING or found.ndim > 1:
+                raise ValueError(f"{found.dtype} of shape {found.shape}; allowed: texts, (rows,)")
+            self._spend_column(found, kind)
+            return _decoded(np.atleast_1d(np.asarray(found[()], object if kind.is_variable_str() else None)))
+
+    def soft_target(self, name: str) -> str | None:
+        """Where the soft link of this name leads within the file, as a path from the root; None where it is none."""
+        with _at(self._path(name)):
+            if name.encode() not in self._found.id or (
+                self._found.id.links.get_info(name.encode()).type != h5l.TYPE_SOFT
+            ):
+                return None
+            target = self._found.id.links.get_val(name.encode()).decode()
+        return target if target.startswith("/") else self._path(target)
+
+    def _compound_or_text(self, path: str) -> tuple[h5py.Dataset, str]:
+        above, _, last = path.strip("/").rpartition("/")
+        group = self.group(above)
+        name = group._path(last)
+        with _at(name):
+            found = group._identifier(last)
+            if not isinstance(found, h5py.h5d.DatasetID):
+                raise ValueError("a group; allowed: a dataset")
+            dataset = h5py.Dataset(found)
+            if found.get_space().get_simple_extent_type() == h5py.h5s.NULL:
+                raise ValueError("no data")
+            _filters(dataset)
+            if (size := math.prod(dataset.shape)) > MOST_ROWS:
+                raise ValueError(f"{size} rows; allowed: at most {MOST_ROWS}")
+        return dataset, name
+
+    def _spend_column(self, found: h5py.Dataset, kind: Any) -> None:
+        each = self._budget.longest_text if _is_variable(kind) else max(NUMBER, kind.get_size())
+        chunk = math.prod(found.chunks) * found.dtype.itemsize if found.chunks else 0
+        size = math.prod(found.shape)
+        self._budget.spend(size * each + chunk, f"{size} values of up to {each} bytes")
 
     def walk(self) -> Iterator["Group"]:
         """This group and every one within it, each once."""
@@ -229,18 +313,21 @@ class Group(_Element):
                 leads = {h5l.TYPE_SOFT: "a soft link", h5l.TYPE_EXTERNAL: "a link to another file"}
                 raise ValueError(f"{leads.get(kind, 'a link of an unknown kind')}; allowed: data of this file itself")
 
-    def _open(self, name: str) -> "Group | Dataset":
+    def _identifier(self, name: str) -> Any:
+        if name not in self._found:
+            raise ValueError("not there")
+        self._budget.open_one(self._path(name))
+        self._check_link(name)
+        return h5o.open(self._found.id, name.encode())
+
+    def _open(self, name: str, plugins: bool = False) -> "Group | Dataset":
         path = self._path(name)
         with _at(path):
-            if name not in self._found:
-                raise ValueError("not there")
-            self._budget.open_one(path)
-            self._check_link(name)
-            found = h5o.open(self._found.id, name.encode())
+            found = self._identifier(name)
             if isinstance(found, h5py.h5g.GroupID):
                 return Group(h5py.Group(found), path, self._budget)
             if isinstance(found, h5py.h5d.DatasetID):
-                return Dataset(h5py.Dataset(found), path, self._budget)
+                return Dataset(h5py.Dataset(found), path, self._budget, plugins)
             raise ValueError("a named type; allowed: a group or a dataset")
 
     def _path(self, name: str) -> str:
@@ -252,7 +339,7 @@ class Dataset(_Element):
 
     _found: h5py.Dataset
 
-    def __init__(self, found: h5py.Dataset, name: str, budget: Budget):
+    def __init__(self, found: h5py.Dataset, name: str, budget: Budget, plugins: bool = False):
         super().__init__(found, name, budget)
         with _at(name):
             self.dtype = _dtype(found.id.get_type())
@@ -260,7 +347,7 @@ class Dataset(_Element):
                 raise ValueError("no data")
             self.shape: tuple[int, ...] = found.shape
             """As claimed by the file."""
-            self._filters = _filters(found)
+            self._filters = _filters(found, plugins)
         self._checked = False
 
     @property
@@ -294,6 +381,76 @@ class Dataset(_Element):
                 self._checked = True
             return np.asarray(self._found[first:last], self.dtype)
 
+    def block(self, rows: Sequence[int], first: int, last: int) -> np.ndarray:
+        """Columns first to last (exclusive) of these rows of a dataset (row, column) of any size.
+
+        Only the chunks that hold them are looked at, and no more than `PIECE` bytes or one chunk at a time, so that
+        memory is bounded by what is asked for. ValueError: a chunk that was never written, is damaged or too large.
+        """
+        with _at(self.name):
+            self._check_stored()
+            found = np.empty((len(rows), max(0, last - first)), self.dtype)
+            for places, low, high in self._bands(rows):
+                begin = first
+                while begin < last:
+                    end = min(last, self._piece_end(begin, high - low))
+                    self._check_touched(low, begin, end)
+                    piece = self._found[low:high, begin:end]
+                    for place in places:
+                        found[place, begin - first : end - first] = piece[rows[place] - low]
+                    begin = end
+            return found
+
+    def _bands(self, rows: Sequence[int]) -> list[tuple[list[int], int, int]]:
+        """Rows that are read together, those of the same chunks: their places in `rows`, lowest and highest + 1."""
+        tall = self._found.chunks[0] if self._found.chunks else 1
+        bands: dict[int, list[int]] = {}
+        for place, row in enumerate(rows):
+            bands.setdefault(row // tall, []).append(place)
+        return [(places, min(rows[k] for k in places), max(rows[k] for k in places) + 1) for places in bands.values()]
+
+    def _piece_end(self, begin: int, height: int) -> int:
+        """Where the piece ends that begins at this column: at the end of a chunk, if that is near enough."""
+        long = self._found.chunks[1] if self._found.chunks else 1
+        step = max(1, PIECE // (height * self.dtype.itemsize))
+        return begin + step if step < long else (begin + step) // long * long
+
+    def _check_stored(self) -> None:
+        """That the dataset can be as large as it says, by the size of the file."""
+        if self._checked:
+            return
+        if len(self.shape) != 2:
+            raise ValueError(f"shape {self.shape}; allowed: (row, column)")
+        chunk, item = self._found.chunks, self.dtype.itemsize
+        if chunk is None:
+            if (
+                self.size
+                and self._found.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
+                and (self._found.id.get_offset() is None)
+            ):
+                raise ValueError("its numbers were never written")
+        elif self._filters and item * math.prod(chunk) > LARGEST_CHUNK:
+            raise ValueError(
+                f"chunks of {_megabytes(item * math.prod(chunk))}; allowed: <= {_megabytes(LARGEST_CHUNK)}"
+            )
+        if self.size * item > MOST_PACKED * self._budget.size:
+            raise ValueError(
+                f"{self._claim()} in a file of {_megabytes(self._budget.size)}; allowed: what can be in it"
+            )
+        self._checked = True
+
+    def _check_touched(self, row: int, begin: int, end: int) -> None:
+        """That each chunk of this row and these columns is there, and becomes no more than its size."""
+        chunk = self._found.chunks
+        if chunk is None:
+            return
+        most = self.dtype.itemsize * math.prod(chunk) + 4
+        for column in range(begin // chunk[1] * chunk[1], end, chunk[1]):
+            about = self._found.id.get_chunk_info_by_coord((row // chunk[0] * chunk[0], column))
+            if about.byte_offset is None:
+                raise ValueError(f"samples {column} to {column + chunk[1] - 1} were never written")
+            self._check_chunk(about, most)
+
     def _check(self, shape: tuple[int | None, ...] | None, kinds: str) -> None:
         if self.dtype.kind not in kinds:
             words = {"i": "whole numbers", "f": "floating-point numbers", "b": "truth values"}
@@ -324,16 +481,19 @@ class Dataset(_Element):
             return
         # The chunk as it should be, and the checksum of one that was taken before.
         most = self.dtype.itemsize * math.prod(self._found.chunks or ()) + 4
-        bit = 1 << self._filters.index(h5py.h5z.FILTER_DEFLATE)
         for k in range(self._found.id.get_num_chunks()):
-            about = self._found.id.get_chunk_info(k)
-            if about.filter_mask & bit:
-                continue
-            if about.size > 2 * most + 64:
-                raise ValueError(f"a chunk of {about.size} bytes; allowed: {most}")
-            packed = self._found.id.read_direct_chunk(about.chunk_offset)[1]
-            if len(zlib.decompressobj().decompress(packed, most + 1)) > most:
-                raise ValueError(f"a gzipped chunk of more than the {most} bytes that it should be")
+            self._check_chunk(self._found.id.get_chunk_info(k), most)
+
+    def _check_chunk(self, about: Any, most: int) -> None:
+        if h5py.h5z.FILTER_DEFLATE not in self._filters or about.filter_mask & (
+            1 << self._filters.index(h5py.h5z.FILTER_DEFLATE)
+        ):
+            return
+        if about.size > 2 * most + 64:
+            raise ValueError(f"a chunk of {about.size} bytes; allowed: {most}")
+        packed = self._found.id.read_direct_chunk(about.chunk_offset)[1]
+        if len(zlib.decompressobj().decompress(packed, most + 1)) > most:
+            raise ValueError(f"a gzipped chunk of more than the {most} bytes that it should be")
 
 
 @contextlib.contextmanager
@@ -348,7 +508,7 @@ def open_hdf5(path: str | os.PathLike, what: str | None = None, version: int | N
     with errors_named(path, what):
         size = check_regular(path)
         with h5py.File(path, "r") as file:
-            root = Group(file, "", Budget(size, path))
+            root = Group(file, "", Budget(size, path, functools.partial(number_places, file)))
             if what is not None:
                 _check_format(root, what, version)
             yield root
@@ -465,8 +625,8 @@ def _dtype(kind: h5py.h5t.TypeID) -> np.dtype:
     return dtype.newbyteorder("=")
 
 
-def _filters(found: h5py.Dataset) -> list[int]:
-    """Of a dataset whose data are in this file, and can be read without anything beside HDF5."""
+def _filters(found: h5py.Dataset, plugins: bool = False) -> list[int]:
+    """Of a dataset whose data are in this file, and can be read without anything beside HDF5 (or its plugins)."""
     made = found.id.get_create_plist()
     if made.get_layout() == h5py.h5d.VIRTUAL:
         raise ValueError("a virtual dataset; allowed: data of this file itself")
@@ -474,9 +634,26 @@ def _filters(found: h5py.Dataset) -> list[int]:
         raise ValueError("its data are in another file; allowed: data of this file itself")
     filters = [made.get_filter(k)[0] for k in range(made.get_nfilters())]
     unknown = [f for f in filters if f not in FILTERS]
+    missing = [f for f in unknown if plugins and not h5py.h5z.filter_avail(f)]
+    if missing:
+        raise ValueError(
+            f"compressed by HDF5 filter {missing[0]}, whose plugin is not found; install the library that the maker of "
+            "the recording system gives for it, and set HDF5_PLUGIN_PATH to its folder"
+        )
+    unknown = [] if plugins else unknown
     if unknown or len(set(filters)) < len(filters):
         raise ValueError(f"filters {filters}; allowed: {', '.join(FILTERS.values())}, each once")
     return filters
+
+
+def _is_variable(kind: Any) -> bool:
+    return kind.get_class() == h5py.h5t.STRING and kind.is_variable_str()
+
+
+def _decoded(values: np.ndarray) -> list[Any]:
+    """Numbers as they are; texts without what fills them up."""
+    found = values.tolist()
+    return [x.decode("utf-8", "replace").strip("\0 ") if isinstance(x, bytes) else x for x in found]
 
 
 def _like(budget: Budget) -> Budget:

@@ -56,11 +56,19 @@ def write_whole(path: Where, write: Callable[[Path], Result]) -> Result:
         ValueError: there is no such folder, or `path` is a folder, a device, a pipe or a file that may not be written.
         OSError: it could not be written, e.g. for a full disk; it names the file, and what was there is as it was.
     """
+    with whole(path) as part:
+        return write(part)
+
+
+@contextlib.contextmanager
+def whole(path: Where) -> Iterator[Path]:
+    """As `write_whole`, for what is written step by step: the temporary file, which takes the place of `path` when the
+    block ends, and is removed when it raises."""
     target = _target(path)
     part: Path | None = None
     try:
         part = _new_part(target)
-        result = write(part)
+        yield part
         with open(part, "r+b") as file:
             os.fsync(file.fileno())
         _like(target, part)
@@ -73,7 +81,6 @@ def write_whole(path: Where, write: Callable[[Path], Result]) -> Result:
             raise _failure(path, error) from None
         raise
     _sync_folder(target.parent)
-    return result
 
 
 def write_text(path: Where, text: str) -> None:
@@ -165,8 +172,15 @@ def fill_hdf5(part: Path, write: Callable[[h5py.File], Any], mode: str = "w") ->
 
     A file of one of our formats gets a digest of its attributes, which alone in HDF5 are under no checksum.
     """
-    with _behind(part) as behind, h5py.File(behind, mode, libver=LIBVER) as file:
+    with filling_hdf5(part, mode) as file:
         write(file)
+
+
+@contextlib.contextmanager
+def filling_hdf5(part: Path, mode: str = "w") -> Iterator[h5py.File]:
+    """As `fill_hdf5`, for what is written step by step: the open file, which is closed when the block ends."""
+    with _behind(part) as behind, h5py.File(behind, mode, libver=LIBVER) as file:
+        yield file
         if "format" in file.attrs:
             file.attrs[DIGEST] = digest_of(file)
 
