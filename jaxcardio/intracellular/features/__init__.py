@@ -11,3 +11,12 @@ from .eap import COLUMNS as COLUMNS
 from .eap import EapFeatures as EapFeatures
 from .eap import as_table as as_table
 from .eap import eap_features as eap_features
+from .early import early_afterdepolarisations as early_afterdepolarisations
+from .fpd import VERDICTS as VERDICTS
+from .fpd import FieldPotential as FieldPotential
+from .fpd import FieldVerdict as FieldVerdict
+from .fpd import field_potential_duration as field_potential_duration
+from .rate import Variability as Variability
+from .rate import beat_rate_variability as beat_rate_variability
+from .rate import quiescences as quiescences
+from .rate import rate_corrected as rate_corrected

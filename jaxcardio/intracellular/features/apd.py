@@ -20,7 +20,7 @@ RETURNED = 0.05
 """A trace has repolarised when it comes back to within this part of its amplitude above the rest before it."""
 
 
-class _Shape(NamedTuple):
+class Shape(NamedTuple):
     """A smoothed trace with what is known of its action potential."""
 
     values: Float[Array, "... sample"]
@@ -111,15 +111,16 @@ def _checked(levels: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(x) for x in levels)
 
 
-def _shape(name: str, iap, sampling_rate) -> tuple[_Shape, float]:
+def _shape(name: str, iap, sampling_rate) -> tuple[Shape, float]:
     rate = check_rate(sampling_rate)
-    return over_traces(_shape_of, as_samples(name, iap, 3), width=samples_of(SMOOTHING, rate)), rate
+    return over_traces(measured, as_samples(name, iap, 3), rate=rate), rate
 
 
-def _shape_of(trace: Float[Array, " sample"], width: int) -> _Shape:
+def measured(trace: Float[Array, " sample"], rate: float) -> Shape:
+    """One trace, smoothed, with its peak and base; both are NaN where it is flat or not finite."""
     # One sample that is not finite makes all of it NaN, so that no number is made of what is left.
     is_finite = jnp.isfinite(trace).all()
-    v = moving_average(jnp.where(is_finite, trace, 0.0), width)
+    v = moving_average(jnp.where(is_finite, trace, 0.0), samples_of(SMOOTHING, rate))
     at = jnp.argmax(v)
     sample = jnp.arange(v.size)
     peak = v[at]
@@ -128,21 +129,21 @@ def _shape_of(trace: Float[Array, " sample"], width: int) -> _Shape:
     is_back = after <= before + RETURNED * (peak - before)
     base = jnp.where(is_back, jnp.maximum(before, after), before)
     is_known = is_finite & (peak > base)
-    return _Shape(v, at, jnp.where(is_known, peak, jnp.nan), jnp.where(is_known, base, jnp.nan))
+    return Shape(v, at, jnp.where(is_known, peak, jnp.nan), jnp.where(is_known, base, jnp.nan))
 
 
-def _heights(shape: _Shape, levels: tuple[float, ...]) -> Float[Array, " level"]:
+def _heights(shape: Shape, levels: tuple[float, ...]) -> Float[Array, " level"]:
     parts = jnp.asarray(np.asarray(levels) / 100.0, shape.values.dtype)
     # At 100 % it is the base itself: rounding must not put the height below the lowest sample.
     return jnp.where(parts == 1.0, shape.base, shape.peak - (shape.peak - shape.base) * parts)
 
 
-def _widths(shape: _Shape, heights: Float[Array, " level"]) -> Float[Array, " level"]:
+def _widths(shape: Shape, heights: Float[Array, " level"]) -> Float[Array, " level"]:
     """Widths in samples; NaN where there is no crossing on one side."""
     return jax.vmap(lambda height: _width(shape.values, shape.at, height))(heights)
 
 
-def _durations(shape: _Shape, levels: tuple[float, ...]) -> Float[Array, " level"]:
+def _durations(shape: Shape, levels: tuple[float, ...]) -> Float[Array, " level"]:
     return _widths(shape, _heights(shape, levels))
 
 

@@ -1,0 +1,124 @@
+"""Field potential duration: from the spike to the end of the repolarisation wave, and why it may not be known."""
+
+import enum
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from ...annotations import typed
+from .eap import prepared
+from .moving import odd_width, over_traces
+from .spike import Spike, find_spike
+from .wave import SMOOTHING, Wave, find_wave
+
+RETURN = 0.1
+"""By threshold the wave ends where it has come back to this part of its height."""
+UNFINISHED = 0.25
+"""A wave that comes back to no less than this part of its height above the level before the spike is cut."""
+
+
+class FieldVerdict(enum.IntEnum):
+    """Whether a field potential duration was measured, or why not."""
+
+    MEASURED = 0
+    NO_WAVE = 1
+    WAVE_CUT = 2
+    NO_SPIKE = 3
+
+
+VERDICTS = {
+    FieldVerdict.MEASURED: "measured",
+    FieldVerdict.NO_WAVE: "no repolarisation wave stands out of the noise",
+    FieldVerdict.WAVE_CUT: "the window ends before the repolarisation wave has come back",
+    FieldVerdict.NO_SPIKE: "no spike: the trace is flat, or has samples that are not finite",
+}
+"""What a verdict says, in words."""
+
+
+class FieldPotential(NamedTuple):
+    """Field potential durations, one a trace."""
+
+    duration: Float[Array, "..."]
+    """From the spike's highest sample to the wave's end, ms; NaN unless measured."""
+    end: Float[Array, "..."]
+    """The wave's end, ms from the window's start; NaN unless measured."""
+    peak: Float[Array, "..."]
+    """The wave's extreme, ms from the window's start; NaN without a wave."""
+    verdict: Int[Array, "..."]
+    """A `FieldVerdict` code."""
+
+
+@typed
+def field_potential_duration(
+    eap: Float[ArrayLike, "... sample"],
+    sampling_rate: float,
+    method: Literal["tangent", "threshold"] = "tangent",
+    *,
+    before: float = 200.0,
+    noise: ArrayLike | None = None,
+) -> FieldPotential:
+    """Field potential durations (ms): from V_max of the spike to the end of the repolarisation wave.
+
+    Spike and wave are those of `eap_features`; the wave may point up or down. Its baseline is the level before the
+    spike, or the level that the wave comes back to where that lies closer to its peak. Its end is
+
+    - "tangent": where the line through the steepest return of the wave meets the baseline;
+    - "threshold": where the wave has come back to 10 % of its height above the baseline.
+
+    Without a wave that stands out of the noise there is no duration, but a verdict. It is another verdict when the wave
+    is still more than a quarter of its height away from the level before the spike when the window ends.
+
+    Args: as of `eap_features`. Amplitude and offset do not matter.
+
+    Raises:
+        ValueError: as `eap_features`; an unknown method.
+    """
+    v, rate, noises = prepared(eap, sampling_rate, before, noise)
+    return over_traces(_of_one, v, noises, rate=rate, before=float(before), method=method)
+
+
+def _of_one(
+    trace: Float[Array, " sample"], noise: Float[Array, ""], rate: float, before: float, method: str
+) -> FieldPotential:
+    spike = find_spike(trace, noise, rate, before)
+    wave = find_wave(spike.trace, spike.bp2, spike.noise, spike.amplitude, rate)
+    baseline, is_cut = _baseline(spike, wave)
+    s, peak = wave.sign * wave.smooth, wave.sign * wave.smooth[wave.peak]
+    threshold = baseline + RETURN * (peak - baseline)
+    sample = jnp.arange(s.size)
+    last = jnp.min(jnp.where((sample > wave.peak) & (s <= threshold), sample, s.size))
+    has_end = last < s.size
+    if method == "threshold":
+        at = jnp.clip(last, 1, s.size - 1)
+        end = at.astype(s.dtype) - (threshold - s[at]) / _positive(s[at - 1] - s[at])
+    else:
+        reach = odd_width(SMOOTHING, rate) // 2
+        slope = (jnp.roll(s, -reach) - jnp.roll(s, reach)) / (2 * reach)
+        is_return = (sample > wave.peak) & (sample <= last) & (sample + reach < s.size)
+        at = jnp.argmin(jnp.where(is_return, slope, jnp.inf))
+        end = at.astype(s.dtype) + (s[at] - baseline) / _positive(-slope[at])
+    verdict = jnp.where(~spike.exists, FieldVerdict.NO_SPIKE, jnp.where(is_cut | ~has_end, FieldVerdict.WAVE_CUT, 0))
+    verdict = jnp.where(spike.exists & ~wave.exists, FieldVerdict.NO_WAVE, verdict)
+    step = 1000.0 / rate
+    end = jnp.where(verdict == FieldVerdict.MEASURED, end * step, jnp.nan)
+    at_peak = jnp.where(spike.exists & wave.exists, wave.peak.astype(s.dtype) * step, jnp.nan)
+    return FieldPotential(end - spike.v_max.astype(s.dtype) * step, end, at_peak, verdict)
+
+
+def _baseline(spike: Spike, wave: Wave):
+    """The level that the wave ends at, turned so that the wave points up, and whether the window ends before it.
+
+    The smoothed trace has the level before the spike at 0. The lowest sample on a side of the wave is that of the
+    level and the noise; the baseline is not below both sides, and not above the higher one.
+    """
+    s = wave.sign * wave.smooth
+    sample = jnp.arange(s.size)
+    left = jnp.min(jnp.where((sample >= spike.bp2) & (sample <= wave.peak), s, jnp.inf))
+    right = jnp.min(jnp.where(sample >= wave.peak, s, jnp.inf))
+    baseline = jnp.clip(jnp.zeros_like(right), right, jnp.maximum(left, right))
+    return baseline, right > UNFINISHED * s[wave.peak]
+
+
+def _positive(x: Float[Array, ""]) -> Float[Array, ""]:
+    return jnp.where(x > 0, x, 1.0)
