@@ -24,6 +24,7 @@ MODULES = {
     "twin": "twin",
     "hidden-state": "hidden_state",
     "sodium": "sodium",
+    "intracellular": "intracellular",
     "check": "check",
 }
 """The module of `cli` that does what a verb says: `run(arguments) -> exit status`. Imported when the verb is chosen."""

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from ..lazy import exports
 
-_MODULES = ("hidden_states", "sodium", "tissues", "twins")
+_MODULES = ("hidden_states", "intracellular", "sodium", "tissues", "twins")
 _MODULE_OF = {
     "BIOMARKER_NAMES": "populations",
     "EVENT_NAMES": "populations",
@@ -34,6 +34,7 @@ _MODULE_OF = {
 
 if TYPE_CHECKING:
     from . import hidden_states as hidden_states
+    from . import intracellular as intracellular
     from . import sodium as sodium
     from . import tissues as tissues
     from . import twins as twins

@@ -2,7 +2,20 @@
 
 import argparse
 
-from . import biomarkers, check, dataset, drug, hidden_state, models, population, simulate, sodium, tissue, twin
+from . import (
+    biomarkers,
+    check,
+    dataset,
+    drug,
+    hidden_state,
+    intracellular,
+    models,
+    population,
+    simulate,
+    sodium,
+    tissue,
+    twin,
+)
 from .shared import Parser, add_documented
 
 VERBS = {
@@ -16,6 +29,7 @@ VERBS = {
     "twin": twin,
     "hidden-state": hidden_state,
     "sodium": sodium,
+    "intracellular": intracellular,
     "check": check,
 }
 """The verbs: each module's docstring is its help, and its `add_arguments` what it accepts."""

@@ -50,9 +50,10 @@ class Parser(argparse.ArgumentParser):
 
 def add_documented(several: Any, name: str, doc: str | None) -> Parser:
     """A verb or job whose help is `doc`: its first line in the list of them, all of it in its own."""
-    doc = (doc or "").strip().replace("%", "%%")
+    doc = (doc or "").strip()
+    line = doc.partition("\n")[0].replace("%", "%%")  # argparse formats the one, and not the other
     raw = argparse.RawDescriptionHelpFormatter
-    return several.add_parser(name, help=doc.partition("\n")[0], description=doc, formatter_class=raw)
+    return several.add_parser(name, help=line, description=doc, formatter_class=raw)
 
 
 def add_jobs(parser: Parser, **jobs: Callable[[Parser], None]) -> None:
