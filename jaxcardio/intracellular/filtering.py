@@ -90,7 +90,7 @@ def filtered(values: np.ndarray, sections: np.ndarray, lowest: float, rate: floa
 def _butterworth(order: int, cutoffs: tuple[float, ...], kind: str, rate: float) -> np.ndarray:
     from scipy.signal import butter
 
-    return butter(order, cutoffs if len(cutoffs) > 1 else cutoffs[0], kind, fs=rate, output="sos")
+    return np.asarray(butter(order, np.array(cutoffs).squeeze(), kind, fs=rate, output="sos"))
 
 
 @functools.lru_cache(64)

@@ -45,7 +45,7 @@ def noise_level(values: Float[np.ndarray, "*batch sample"], sampling_rate: Array
     rate = check_rate(sampling_rate)
     values = np.asarray(values)
     if values.shape[-1] < 0.2 * rate:
-        raise refusal("values", f"{values.shape[-1]} samples", "", "at least 200 ms")
+        raise refusal("values", values.shape[-1], "samples", "at least 200 ms")
     factor, fine = fine_grid(rate)
     rows = values.reshape(-1, values.shape[-1])
     found = [noise_of(spike_band(averaged(row, factor), fine), fine) for row in rows]

@@ -22,13 +22,26 @@ LARGEST = 16 << 20
 class Readable(Protocol):
     """What is asked of a recording; `Recording` has it."""
 
-    sampling_rate: float
-    channels: tuple[str, ...]
-    kinds: tuple[str, ...]
-    blocks: tuple[Any, ...]
-    events: tuple[Any, ...]
-    limits: np.ndarray | None
-    n_samples: int
+    @property
+    def sampling_rate(self) -> float: ...
+
+    @property
+    def channels(self) -> tuple[str, ...]: ...
+
+    @property
+    def kinds(self) -> tuple[str, ...]: ...
+
+    @property
+    def blocks(self) -> tuple[Any, ...]: ...
+
+    @property
+    def events(self) -> tuple[Any, ...]: ...
+
+    @property
+    def limits(self) -> np.ndarray | None: ...
+
+    @property
+    def n_samples(self) -> int: ...
 
     def read(self, first: int, last: int, channels: Sequence[int] | None = None) -> np.ndarray: ...
 

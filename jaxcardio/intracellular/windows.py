@@ -1,7 +1,7 @@
 """Windows around the beats, as recorded, at the sampling rate that a network takes."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
@@ -35,7 +35,7 @@ class Windows(NamedTuple):
 
 @typed
 def cut_windows(
-    recording: Readable,
+    recording: Readable | Any,
     channel: int,
     samples: Sequence[int] | Int[np.ndarray, " beat"],
     *,
@@ -53,6 +53,7 @@ def cut_windows(
     A window depends on its own samples alone. Nothing but one window is read at a time.
 
     Args:
+        recording: or a part of one in memory that reads as it does.
         channel: index.
         samples: peaks, as of `find_beats`.
         sampling_rate: of the windows, Hz.
