@@ -2,9 +2,15 @@
 
 - `windows`: the mean iAP, the eAP itself, and a ridge on principal components; numpy alone.
 - `table`, `recipes`: features of beats to APD10 to APD100, groups left out whole; the recipe is chosen within training.
+- `durations`: the same on pairs of windows.
 - `trees`: boosted trees as published, and SHAP values (`pip install jaxcardio[baseline]`).
 """
 
+from .durations import DurationErrors as DurationErrors
+from .durations import DurationModel as DurationModel
+from .durations import feature_baseline as feature_baseline
+from .durations import fit_durations as fit_durations
+from .durations import table_of as table_of
 from .recipes import CORE_RECIPES as CORE_RECIPES
 from .recipes import RECIPES as RECIPES
 from .recipes import ChosenModel as ChosenModel

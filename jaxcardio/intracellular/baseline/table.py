@@ -19,13 +19,9 @@ FEATURES: tuple[str, ...] = (
 The signal-to-noise ratio belongs to the electrode and is not among them."""
 LEVELS: tuple[int, ...] = tuple(range(10, 101, 10))
 """Percent of repolarisation: APD10 to APD100."""
-PUBLISHED_RATE = 5.0
-"""Samples a ms of the published recordings, whose slopes are given per sample."""
 LARGEST_FILE = 256 << 20
 """Bytes of a table of beats."""
-_COLUMNS = {"spike_width": ("spike_width_s", 1e3), "delay": ("delay_s", 1e3)} | {
-    name: (name, PUBLISHED_RATE) for name in ("increase_rate", "decay_rate")
-}
+_IN_SECONDS = ("spike_width", "delay")
 
 
 class BeatTable(NamedTuple):
@@ -65,7 +61,8 @@ def read_beats(path: str | Path) -> BeatTable:
     """Reads a CSV of beats in the layout of the study's published features; the group is the recording.
 
     Columns, by name: recording; spike_width_s, delay_s (s); dV1, dV2, dVd (normalised) and their ratios; increase_rate,
-    decay_rate (normalised per sample at 5 kHz); APD10 to APD100 (s). Others are ignored. An empty cell is NaN.
+    decay_rate; APD10 to APD100 (s). Others are ignored. An empty cell is NaN. The slopes are taken as they are: in the
+    published table the decay rate is dVd / (T_d - 20 ms), so per ms; the unit of the increase rate cannot be seen.
 
     ValueError: no such file, a column that is missing, or a cell that is no number.
     """
@@ -75,7 +72,10 @@ def read_beats(path: str | Path) -> BeatTable:
             raise ValueError(f"{size:.3g} bytes; allowed: a table of beats of <= {LARGEST_FILE:.3g} bytes")
         with open(path, encoding="utf-8-sig", newline="") as file:
             lines = csv.DictReader(file)
-            scales = dict([_COLUMNS.get(name, (name, 1.0)) for name in FEATURES]) | {f"APD{k}": 1e3 for k in LEVELS}
+            scales = {
+                f"{name}_s" if name in _IN_SECONDS else name: 1e3 if name in _IN_SECONDS else 1.0 for name in FEATURES
+            }
+            scales |= {f"APD{k}": 1e3 for k in LEVELS}
             missing = [name for name in ("recording", *scales) if name not in (lines.fieldnames or ())]
             if missing:
                 raise ValueError(f"no column {', '.join(missing)}; allowed: a table of beats, with a header")

@@ -99,7 +99,7 @@ def explain(table: BeatTable, *, seed: int = 0) -> Explanation:
 
 def _xgboost() -> Any:
     try:
-        import xgboost
+        import xgboost  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ImportError("boosted trees need xgboost: pip install jaxcardio[baseline]") from None
     return xgboost
@@ -109,7 +109,7 @@ def _shap() -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what its plots ask of matplotlib
-            import shap
+            import shap  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ImportError("SHAP values need shap: pip install jaxcardio[baseline]") from None
     return shap
