@@ -171,7 +171,8 @@ def solver_loss(iap: Float[Array, "batch sample"], physics: Physics, sampling_ra
     place = jnp.arange(samples)[None] + upstroke[:, None]
     inside = place < samples
     along = jnp.take_along_axis(v, jnp.minimum(place, samples - 1), 1)
-    return jnp.sum(jnp.where(inside, jnp.abs(model - along), 0.0)) / jnp.sum(inside)
+    inside = inside.astype(v.dtype)
+    return jnp.sum(inside * jnp.abs(model - along)) / jnp.sum(inside)
 
 
 @typed
@@ -194,9 +195,9 @@ def total_loss(
         traces = [(predicted.median, predicted.physics)]
     else:
         of = predicted[:3]
-        data = sum((pinball(actual, trace, q) for trace, q in zip(of, QUANTILES, strict=True)), jnp.zeros(()))
+        data = sum(pinball(actual, trace, q) for trace, q in zip(of, QUANTILES, strict=True))
         traces = [(trace, Physics(*(p[:, k] for p in predicted.physics))) for k, trace in enumerate(of)]
-    loss = alpha * data
+    loss = jnp.asarray(alpha * data)
     if beta:
         residual = sum(physics_loss(trace, physics, sampling_rate) for trace, physics in traces)
         loss = loss + beta * jnp.log(residual + FLOOR)
