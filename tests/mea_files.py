@@ -91,15 +91,11 @@ def write_mcs(path: Path, *parts: Part, texts: str = "bytes", mea: str = "60MEA2
 def _attributes(where: Any, as_text: Any, **values: Any) -> None:
     for name, value in values.items():
         if isinstance(value, str):
-            where.attrs.create(
-                name, np.bytes_(value or " ") if as_text == "S64" else value, dtype=_kind(as_text, value)
-            )
+            fixed = as_text == "S64"
+            kept = np.bytes_(value or " ") if fixed else value
+            where.attrs.create(name, kept, dtype=f"S{max(1, len(value))}" if fixed else as_text)
         else:
             where.attrs.create(name, np.int64(value))
-
-
-def _kind(as_text: Any, value: str) -> Any:
-    return f"S{max(1, len(value))}" if as_text == "S64" else as_text
 
 
 def _write_stream(group: h5py.Group, stream: Stream, as_text: Any, number: int) -> None:
@@ -136,8 +132,9 @@ def _write_events(group: h5py.Group, events: Events, as_text: Any) -> None:
         StreamType="Event", DataSubType="UserData",
     )  # fmt: skip
     columns = {
-        "EventID": ("i4", [0]), "GroupID": ("i4", [0]), "Label": (as_text, [events.entity]), "RawDataBytes": ("i4", [4]),
-        "SourceChannelIDs": (as_text, [events.sources]), "SourceChannelLabels": (as_text, [""]),
+        "EventID": ("i4", [0]), "GroupID": ("i4", [0]), "Label": (as_text, [events.entity]),
+        "RawDataBytes": ("i4", [4]), "SourceChannelIDs": (as_text, [events.sources]),
+        "SourceChannelLabels": (as_text, [""]),
     }  # fmt: skip
     _table(group, "InfoEvent", 1, columns).attrs["InfoVersion"] = np.int32(1)
     times = np.array(events.times, np.int64)

@@ -348,7 +348,7 @@ class Dataset(_Element):
             self.shape: tuple[int, ...] = found.shape
             """As claimed by the file."""
             self._filters = _filters(found, plugins)
-        self._checked = False
+        self._checked = self._fits = False
 
     @property
     def size(self) -> int:
@@ -387,8 +387,8 @@ class Dataset(_Element):
         Only the chunks that hold them are looked at, and no more than `PIECE` bytes or one chunk at a time, so that
         memory is bounded by what is asked for. ValueError: a chunk that was never written, is damaged or too large.
         """
+        self.check_stored()
         with _at(self.name):
-            self._check_stored()
             found = np.empty((len(rows), max(0, last - first)), self.dtype)
             for places, low, high in self._bands(rows):
                 begin = first
@@ -400,6 +400,31 @@ class Dataset(_Element):
                         found[place, begin - first : end - first] = piece[rows[place] - low]
                     begin = end
             return found
+
+    def check_stored(self) -> None:
+        """ValueError: no dataset (row, column) that `block` can read, or larger than the file can hold."""
+        if not self._fits:
+            with _at(self.name):
+                self._check_layout()
+            self._fits = True
+
+    def _check_layout(self) -> None:
+        if len(self.shape) != 2:
+            raise ValueError(f"shape {self.shape}; allowed: (row, column)")
+        chunk, item = self._found.chunks, self.dtype.itemsize
+        if chunk is None:
+            if (
+                self.size
+                and self._found.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
+                and self._found.id.get_offset() is None
+            ):
+                raise ValueError("its numbers were never written")
+        elif self._filters and item * math.prod(chunk) > LARGEST_CHUNK:
+            raise ValueError(
+                f"chunks of {_megabytes(item * math.prod(chunk))}; allowed: <= {_megabytes(LARGEST_CHUNK)}"
+            )
+        if self.size * item > MOST_PACKED * self._budget.size:
+            raise ValueError(f"{self._claim()} in a file of {_megabytes(self._budget.size)}; allowed: what fits in it")
 
     def _bands(self, rows: Sequence[int]) -> list[tuple[list[int], int, int]]:
         """Rows that are read together, those of the same chunks: their places in `rows`, lowest and highest + 1."""
@@ -414,30 +439,6 @@ class Dataset(_Element):
         long = self._found.chunks[1] if self._found.chunks else 1
         step = max(1, PIECE // (height * self.dtype.itemsize))
         return begin + step if step < long else (begin + step) // long * long
-
-    def _check_stored(self) -> None:
-        """That the dataset can be as large as it says, by the size of the file."""
-        if self._checked:
-            return
-        if len(self.shape) != 2:
-            raise ValueError(f"shape {self.shape}; allowed: (row, column)")
-        chunk, item = self._found.chunks, self.dtype.itemsize
-        if chunk is None:
-            if (
-                self.size
-                and self._found.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
-                and (self._found.id.get_offset() is None)
-            ):
-                raise ValueError("its numbers were never written")
-        elif self._filters and item * math.prod(chunk) > LARGEST_CHUNK:
-            raise ValueError(
-                f"chunks of {_megabytes(item * math.prod(chunk))}; allowed: <= {_megabytes(LARGEST_CHUNK)}"
-            )
-        if self.size * item > MOST_PACKED * self._budget.size:
-            raise ValueError(
-                f"{self._claim()} in a file of {_megabytes(self._budget.size)}; allowed: what can be in it"
-            )
-        self._checked = True
 
     def _check_touched(self, row: int, begin: int, end: int) -> None:
         """That each chunk of this row and these columns is there, and becomes no more than its size."""

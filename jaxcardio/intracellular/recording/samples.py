@@ -58,6 +58,7 @@ class InFile(AbstractSamples):
     """
 
     def __init__(self, path: str | os.PathLike, dataset: Dataset, rows: Sequence[int], encoding: Encoding | None):
+        dataset.check_stored()
         self._path = os.fspath(path)
         self._name = dataset.name
         self._shape, self._dtype = dataset.shape, dataset.dtype
