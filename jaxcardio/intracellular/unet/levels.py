@@ -66,7 +66,9 @@ class DecoderLevel(eqx.Module):
         self.attention = AttentionGate(skip, below, key=one)
         self.join = ConvolutionBlock(skip + below, skip, kernel, key=other)
 
-    def __call__(self, skip: Float[Array, "batch sample skip"], below: Float[Array, "batch fewer below"], training: bool):
+    def __call__(
+        self, skip: Float[Array, "batch sample skip"], below: Float[Array, "batch fewer below"], training: bool
+    ):
         both = jnp.concatenate([jnp.repeat(below, STRIDE, axis=1), self.attention(skip, below)], -1)
         y, join = self.join(both, training)
         return y, eqx.tree_at(lambda level: level.join, self, join)

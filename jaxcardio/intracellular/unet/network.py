@@ -89,15 +89,13 @@ class PIAUNet(eqx.Module):
 
     @staticmethod
     def full(key: Key[Array, ""], quantiles: Quantiles = "non-crossing") -> "PIAUNet":
-        """The study's size, for 8000 samples at 5 kHz: 6.13 million parameters, and 0.23 million of the physics head."""
+        """The study's size, for 8000 samples at 5 kHz: 6.13 million parameters and 0.23 million of the physics head."""
         return PIAUNet(quantiles=quantiles, key=key)
 
     @staticmethod
     def small(key: Key[Array, ""], quantiles: Quantiles = "non-crossing") -> "PIAUNet":
         """The lower three levels with fewer channels, for 1600 samples at 1 kHz: trains on two CPU cores in minutes."""
-        return PIAUNet(
-            channels=12, depth=2, levels=3, samples=1600, quantiles=quantiles, physics_width=16, key=key
-        )
+        return PIAUNet(channels=12, depth=2, levels=3, samples=1600, quantiles=quantiles, physics_width=16, key=key)
 
     @property
     def quantiles(self) -> Quantiles:
@@ -133,7 +131,6 @@ class PIAUNet(eqx.Module):
         return Prediction(*self.traces(y), self.physics(y)), net
 
 
-
 def is_weight(net: PIAUNet) -> PIAUNet:
     """A tree of truth values: which leaves are trained. Running statistics are not."""
     weights = jax.tree.map(eqx.is_inexact_array, net)
@@ -142,7 +139,9 @@ def is_weight(net: PIAUNet) -> PIAUNet:
         found = jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, BatchNorm))
         return [x for x in found if isinstance(x, BatchNorm)]
 
-    return eqx.tree_at(lambda tree: [s for n in norms(tree) for s in (n.mean, n.variance)], weights, replace_fn=lambda _: False)
+    return eqx.tree_at(
+        lambda tree: [s for n in norms(tree) for s in (n.mean, n.variance)], weights, replace_fn=lambda _: False
+    )
 
 
 def count(tree: Any) -> int:

@@ -11,11 +11,11 @@ class Physics(NamedTuple):
     One number a window, or, from a network with quantiles, three: of the lower, the median and the upper trace.
     """
 
-    k: Float[Array, "batch *quantile"]
+    k: Float[Array, "batch ..."]
     """Excitation rate, 1/t.u. (a time unit is `TIME_UNIT` ms)."""
-    a: Float[Array, "batch *quantile"]
+    a: Float[Array, "batch ..."]
     """Excitation threshold, as a share of the amplitude."""
-    x: Float[Array, "batch *quantile"]
+    x: Float[Array, "batch ..."]
     """Recovery rate below the threshold, 1/t.u.; above it the rate is 1 - x."""
 
 
