@@ -50,13 +50,14 @@ def judge(
     recording: Readable, channel: int, spikes: Spikes, damage: Int[np.ndarray, " bin"], pieces: Sequence[Piece]
 ) -> Reasons:
     """The first reason against each beat, 0 where there is none."""
-    begins, ends = _windows(spikes, recording.sampling_rate)
+    is_artefact = in_pulse(recording, spikes.samples)
+    begins, ends = _windows(spikes, is_artefact, recording.sampling_rate)
     reasons = np.full(len(spikes.samples), int(Reason.KEPT))
 
     def against(reason: Reason, which: np.ndarray) -> None:
         reasons[(reasons == Reason.KEPT) & which] = reason
 
-    against(Reason.PULSE, _near_pulse(recording, spikes, begins, ends))
+    against(Reason.PULSE, is_artefact | _hold_pulse(recording, spikes, begins, ends))
     against(Reason.TOO_CLOSE, ~spikes.is_far)
     firsts = np.array([block.first for block in recording.blocks])[spikes.blocks]
     lasts = np.array([block.last for block in recording.blocks])[spikes.blocks]
@@ -145,22 +146,23 @@ def own_pulses(recording: Readable, channel: int) -> list[float]:
     return [event.time for event in pulses if event.channels is None or name in event.channels]
 
 
-def _windows(spikes: Spikes, rate: float) -> tuple[np.ndarray, np.ndarray]:
+def _windows(spikes: Spikes, is_artefact: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
     """First sample of each window, and where what is used of it ends: `HELD` before the next beat at the latest."""
     per_ms = rate / 1000
     ends = spikes.samples + round((WINDOW - BEFORE) * per_ms)
-    same = spikes.blocks[1:] == spikes.blocks[:-1]
-    nexts = spikes.samples[1:] - round(HELD * per_ms)
-    ends[:-1] = np.where(same, np.minimum(ends[:-1], nexts), ends[:-1])
+    beats = np.flatnonzero(~is_artefact)
+    same = spikes.blocks[beats[1:]] == spikes.blocks[beats[:-1]]
+    nexts = spikes.samples[beats[1:]] - round(HELD * per_ms)
+    ends[beats[:-1]] = np.where(same, np.minimum(ends[beats[:-1]], nexts), ends[beats[:-1]])
     return spikes.samples - round(BEFORE * per_ms), ends
 
 
-def _near_pulse(recording: Readable, spikes: Spikes, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Whether a pulse is within the window, or just before the peak."""
+def _hold_pulse(recording: Readable, spikes: Spikes, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Whether a pulse is within the window."""
     per_ms = recording.sampling_rate / 1000
     times = times_of(recording, spikes.samples)
     before, after = (spikes.samples - begins) / per_ms, (ends - spikes.samples) / per_ms
-    found = in_pulse(recording, spikes.samples)
+    found = np.zeros(len(times), bool)
     for pulse in pulses_of(recording):
         found |= (times + after > pulse) & (times - before <= pulse)
     return found

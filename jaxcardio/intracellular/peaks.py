@@ -174,8 +174,10 @@ def _why_none(up: Bins, noise: float, threshold: float, hum: float, damage: np.n
     if hum > HUM * threshold * noise:
         return Reason.MAINS
     visible = peaks_of(up, min(VISIBLE, threshold) * noise, per_ms)
-    is_beating = len(visible.sample) >= 3
-    return Reason.LOW_SIGNAL_TO_NOISE if is_beating else Reason.NO_BEATS
+    if len(visible.sample) < 3:
+        return Reason.NO_BEATS
+    is_clipped = damage[np.isin(up.sample, visible.sample)] == Reason.CLIPPED
+    return Reason.CLIPPED if is_clipped.mean() > 0.5 else Reason.LOW_SIGNAL_TO_NOISE
 
 
 def _most(reasons: np.ndarray) -> Reason:
