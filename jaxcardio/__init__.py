@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .lazy import exports
 
 _MODULES = (
-    "biomarkers", "hidden_state", "models", "pharmacology", "plot",
+    "biomarkers", "hidden_state", "intracellular", "models", "pharmacology", "plot",
     "population", "protocols", "sodium", "tissue", "twin",
 )  # fmt: skip
 """Public names that are modules of this package."""
@@ -41,6 +41,7 @@ type checkers and editors."""
 if TYPE_CHECKING:
     from . import biomarkers as biomarkers
     from . import hidden_state as hidden_state
+    from . import intracellular as intracellular
     from . import models as models
     from . import pharmacology as pharmacology
     from . import plot as plot
