@@ -6,10 +6,11 @@ import pytest
 
 from jaxcardio.__main__ import main
 from jaxcardio.cli.arguments import parser
+from jaxcardio.cli.arguments.intracellular import hertz, minutes, seconds
 from jaxcardio.cli.arguments.shared import kelvin, model_name, ms, mV, nM, plain, whole
 from jaxcardio.cli.arguments.tissue import degrees, diffusivity, mm, siemens
 
-NUMBERS = (ms, mV, nM, kelvin, plain, mm, diffusivity, siemens, degrees)
+NUMBERS = (ms, mV, nM, kelvin, plain, mm, diffusivity, siemens, degrees, seconds, minutes, hertz)
 POSITIONALS = {
     "simulate": ["tentusscher"],
     "drug": ["E-4031"],
@@ -26,6 +27,10 @@ POSITIONALS = {
     "hidden-state explain": ["nofile.h5"],
     "sodium train": ["rates"],
     "sodium evaluate": ["exact"],
+    "intracellular synthesize": ["o.h5"],
+    "intracellular reconstruct": ["nofile.h5"],
+    "intracellular evaluate": ["nofile.h5"],
+    "intracellular monitor": ["nofile.h5"],
 }
 OUTSIDE = {
     "--t1": ["-5", "0", "inf", "1e300", "1e-12"],
@@ -70,6 +75,20 @@ OUTSIDE = {
     "--prepaced": ["-1"],
     "--s2": ["0", "-1", "inf", "1e6"],
     "--ablate-at": ["0", "-1", "inf", "1e6"],
+    "--channels": ["0", "-1", "100000"],
+    "--minutes": ["0", "-1", "inf", "1e9"],
+    "--nM": ["-1", "inf"],
+    "--added-at": ["-1", "inf"],
+    "--electroporated-at": ["-1", "inf", "1e9"],
+    "--pairs": ["0", "-1"],
+    "--beta": ["-1", "inf"],
+    "--solver-weight": ["-1", "inf"],
+    "--begin": ["inf"],
+    "--end": ["inf", "-inf"],
+    "--sampling-rate": ["0", "-1", "inf"],
+    "--every": ["0", "-1"],
+    "--wash-in": ["0", "-1", "inf"],
+    "--span": ["0", "-1", "inf"],
 }
 """Numbers that no run can have."""
 TEXT = {
@@ -88,6 +107,11 @@ TEXT = {
     "--experiments": ["", "beats,", "no such", "beats;cable"],
     "--intervals": ["", "300,", "a,b", "-5", "0", "inf", "nan,300", "1"],
     "--animation": ["nowhere/x.gif", "x.exe", "x", "."],
+    "--drugs": ["", "no such", "none,,"],
+    "--training": ["nofile.h5", "."],
+    "--checkpoint": ["nowhere/x", "."],
+    "--plot": ["nowhere/x.png", "x.exe", "."],
+    "--table": ["nowhere/x.csv", "x.exe", "."],
 }
 PULSES = ("--pulse-amplitude", "--duration", "--period", "--start")
 LEGAL = (

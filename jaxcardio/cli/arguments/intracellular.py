@@ -37,8 +37,8 @@ def add_arguments(parser: Parser) -> None:
 def _synthesize(parser: Parser) -> None:
     """Make up a recording of simulated cells under simulated electrodes, or pairs to train on.
 
-    Each channel of a recording has an electroporated neighbour that records the same cell from inside, unless
-    --unpaired. The same seed gives the same file.
+    Electrodes of a recording lie over a paced culture, and every second one is electroporated, so that it records the
+    neighbour of the one before it from inside; --unpaired: none. The same seed gives the same file.
 
     Examples:
       jaxcardio intracellular synthesize recording.h5 --minutes 10 --drug dofetilide --nM 10 --added-at 300
@@ -48,12 +48,14 @@ def _synthesize(parser: Parser) -> None:
     parser.add_argument("--device", choices=DEVICES, help="nanoelectrodes at 5 kHz or planar ones at 10 kHz (nea)")
     parser.add_argument("--seed", type=whole, default=0, help="of cells, electrodes and noise (default 0)")
     made = parser.add_argument_group("a recording")
-    made.add_argument("--channels", type=whole, metavar="N", help="that record from outside (default 16)")
+    made.add_argument("--channels", type=whole, metavar="N", help="electrodes (default 16)")
     made.add_argument("--minutes", type=minutes, metavar="MIN", help="length, minutes (default 10)")
-    made.add_argument("--drug", help="that is added, or none (default dofetilide)")
+    made.add_argument("--drug", help="that is added, none for the vehicle alone (default dofetilide)")
     made.add_argument("--nM", type=nM, metavar="NM", help="its concentration, nM (default 10)")
     made.add_argument("--added-at", type=seconds, metavar="S", help="when, seconds (default 300)")
-    made.add_argument("--unpaired", action="store_true", help="no electroporated neighbours")
+    made.add_argument("--cycle-length", type=ms, metavar="MS", help="of the stimulus, ms (default 1500)")
+    made.add_argument("--electroporated-at", type=seconds, metavar="S", help="when, seconds (default 60)")
+    made.add_argument("--unpaired", action="store_true", help="all electrodes record from outside")
     pairs = parser.add_argument_group("instead: pairs")
     pairs.add_argument("--pairs", type=whole, metavar="N", help="of so many simulated preparations")
     pairs.add_argument("--drugs", metavar="NAME,NAME,...", help="of which each has one (default: those of the study)")
@@ -63,8 +65,8 @@ def _train(parser: Parser) -> None:
     """Train a network on pairs, correct its intervals, and say how good it is on cells that it has not seen.
 
     SOURCE is a file of pairs, or a recording with electroporated neighbours; several are joined. Without any, pairs
-    are made up on the spot. Cells are divided: 70 % train, 10 % say when it was best, 10 % correct the intervals, and
-    10 % judge. The same seed gives the same network on one machine.
+    are made up on the spot. Cells are divided: a tenth judges the result; of the others 70 % train, 10 % say when it
+    was best, and 20 % correct the intervals. The same seed gives the same network on one machine.
 
     Examples:
       jaxcardio intracellular train --out mine.h5
@@ -75,11 +77,12 @@ def _train(parser: Parser) -> None:
         "--pairs", type=whole, metavar="N", help=f"without SOURCE: of so many preparations (default {PREPARATIONS})"
     )
     parser.add_argument("--out", metavar="FILE.h5", help="where to write (default: intracellular.h5)")
-    parser.add_argument("--epochs", type=whole, help="times that each pair is seen (default: the library's)")
+    parser.add_argument("--epochs", type=whole, help="times that each pair is seen (default 20)")
     parser.add_argument("--seed", type=whole, default=0, help="of weights, division and made-up pairs (default 0)")
     parser.add_argument("--beta", type=plain, help="weight of the Aliev-Panfilov residual, 0 for none (default 0.01)")
     parser.add_argument("--solver-weight", type=plain, metavar="W", help="of the simulated model's error (default 0)")
     parser.add_argument("--full", action="store_true", help="the published size, at 5 kHz: for a GPU")
+    parser.add_argument("--bfloat16", action="store_true", help="compute in bfloat16 (default float32): for a GPU")
     parser.add_argument("--checkpoint", metavar="FILE", help="kept while it trains; goes on from there if it exists")
 
 
