@@ -125,13 +125,21 @@ def in_pulse(recording: Readable, samples: Int[np.ndarray, " peak"]) -> Bool[np.
     return found
 
 
-def opened(recording: Readable, channel: int, peaks: Bins) -> Bins:
-    """Peaks that tell which way up a channel is: of an electroporated one, those of action potentials."""
-    if recording.kinds[channel] != "intracellular":
-        return peaks
-    begin = min(own_pulses(recording, channel), default=-np.inf)
-    which = (times_of(recording, peaks.sample) >= begin) & (peaks.amplitude >= AMPLITUDE)
+def telling(recording: Readable, channel: int, peaks: Bins) -> Bins:
+    """Peaks that tell which way up a channel is: no artefacts, and in an electroporated one only action potentials."""
+    which = ~in_pulse(recording, peaks.sample)
+    if recording.kinds[channel] == "intracellular":
+        begin = min(own_pulses(recording, channel), default=-np.inf)
+        which &= (times_of(recording, peaks.sample) >= begin) & (peaks.amplitude >= AMPLITUDE)
     return Bins(*(field[which] for field in peaks))
+
+
+def stretches_of(recording: Readable, channel: int, peaks: Bins) -> Int[np.ndarray, " peak"]:
+    """A number for each peak that changes at gaps, and at the pulses of an electroporated channel."""
+    if recording.kinds[channel] != "intracellular":
+        return peaks.block
+    pulses = np.sort(own_pulses(recording, channel))
+    return peaks.block + np.searchsorted(pulses, times_of(recording, peaks.sample), side="right")
 
 
 def pulses_of(recording: Readable) -> list[float]:

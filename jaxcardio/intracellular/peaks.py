@@ -11,7 +11,7 @@ from ..annotations import typed
 from ..arguments import check_known, refusal
 from ..progress import progress_bar
 from .candidates import Seen, look
-from .judging import damage_of, in_pulse, judge, opened, times_of
+from .judging import damage_of, in_pulse, judge, stretches_of, telling, times_of
 from .noise_level import check_rate
 from .pieces import Piece, Readable, pieces_of, read_pieces
 from .reasons import Reason
@@ -125,12 +125,12 @@ def beats_of_channel(
     per_ms = recording.sampling_rate / 1000
     up = upright(seen, pieces)
     peaks, troughs = peaks_of(up, least, per_ms), peaks_of(upside_down(seen, pieces), least, per_ms)
-    if points_down(opened(recording, channel, peaks), opened(recording, channel, troughs)):
-        spikes = spikes_of(troughs, in_pulse(recording, troughs.sample))
+    if points_down(telling(recording, channel, peaks), telling(recording, channel, troughs)):
+        spikes = _spikes(recording, channel, troughs)
         return _as_beats(recording, spikes, noise, np.full(len(spikes.samples), int(Reason.INVERTED)))
-    if not len(peaks.sample):
+    if in_pulse(recording, peaks.sample).all():
         return _without_beats(_why_none(up, noise, threshold, hum, damage, per_ms), noise)
-    spikes = spikes_of(peaks, in_pulse(recording, peaks.sample))
+    spikes = _spikes(recording, channel, peaks)
     return _as_beats(recording, spikes, noise, judge(recording, channel, spikes, damage, pieces))
 
 
@@ -146,6 +146,10 @@ def _look(
         if done % len(channels) == 0:
             report(done / total)
     return seen
+
+
+def _spikes(recording: Readable, channel: int, peaks: Bins) -> Spikes:
+    return spikes_of(peaks, in_pulse(recording, peaks.sample), stretches_of(recording, channel, peaks))
 
 
 def _as_beats(recording: Readable, spikes: Spikes, noise: float, reasons: np.ndarray) -> ChannelBeats:

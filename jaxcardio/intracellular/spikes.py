@@ -80,7 +80,7 @@ def points_down(up: Bins, down: Bins) -> bool:
     return bool(ratio > 1 and np.median(down.sample - nearest) < 0)
 
 
-def spikes_of(peaks: Bins, is_artefact: Bool[np.ndarray, " peak"]) -> Spikes:
+def spikes_of(peaks: Bins, is_artefact: Bool[np.ndarray, " peak"], stretch: Int[np.ndarray, " peak"]) -> Spikes:
     """Beats among the peaks: none is closer to a higher one than 60 % of the period there.
 
     The period is the median of the intervals between the 21 nearest strong peaks (`STRONG`). Where it is the same
@@ -88,29 +88,36 @@ def spikes_of(peaks: Bins, is_artefact: Bool[np.ndarray, " peak"]) -> Spikes:
 
     Args:
         is_artefact: peaks that may come from a pulse, and so take nothing away from the others.
+        stretch: peaks of different numbers have nothing to do with each other; ascending.
     """
     peaks = peaks._replace(height=np.where(is_artefact, 0.0, peaks.height))
+    is_far, is_irregular = np.zeros(len(stretch), bool), np.zeros(len(stretch), bool)
+    for one in np.unique(stretch):
+        which = np.flatnonzero(stretch == one)
+        is_far[which], is_irregular[which] = _rhythm(_take(peaks, which))
+    return Spikes(peaks.sample, peaks.amplitude, peaks.block, is_far, is_irregular)
+
+
+def _rhythm(peaks: Bins) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each peak of a stretch is far enough from higher ones, and comes at an irregular interval."""
     period = periods_of(peaks)
     is_far = spaced(peaks.sample, peaks.height, np.nan_to_num(DISTANCE * period))
     far = np.flatnonzero(is_far)
     is_irregular = np.zeros(len(is_far), bool)
-    intervals = np.diff(peaks.sample[far])
-    same = np.diff(peaks.block[far]) == 0
     with np.errstate(invalid="ignore"):
-        is_irregular[far[1:]] = same & (np.abs(intervals / period[far[1:]] - 1) > IRREGULAR)
-    return Spikes(peaks.sample, peaks.amplitude, peaks.block, is_far, is_irregular)
+        is_irregular[far[1:]] = np.abs(np.diff(peaks.sample[far]) / period[far[1:]] - 1) > IRREGULAR
+    return is_far, is_irregular
 
 
 def periods_of(peaks: Bins) -> Float[np.ndarray, " peak"]:
-    """The beating period at each peak, samples; NaN where there are fewer than three strong peaks in a block."""
+    """The beating period at each peak of a stretch, samples; NaN where it has fewer than three strong peaks."""
     from scipy.ndimage import median_filter
 
     strong = np.flatnonzero(_strong(peaks))
-    intervals = np.diff(peaks.sample[strong])
-    inside = np.flatnonzero(np.diff(peaks.block[strong]) == 0)  # no interval goes over a gap
-    if len(inside) < 2:
+    if len(strong) < 3:
         return np.full(len(peaks.sample), np.nan)
-    intervals, middles = intervals[inside], peaks.sample[strong[inside]] + intervals[inside] / 2
+    intervals = np.diff(peaks.sample[strong])
+    middles = peaks.sample[strong[:-1]] + intervals / 2
     smooth = median_filter(intervals.astype(np.float64), size=AROUND, mode="nearest")
     return smooth[_place_of_nearest(middles, peaks.sample)]
 
