@@ -445,5 +445,25 @@ def test_a_chunk_that_is_missing_or_damaged_is_named(tmp_path):
         stream["ChannelDataTimeStamps"] = np.array([[0, 0, LENGTH - 1]])
     found = Recording.load(path)
     assert np.allclose(found.read(0, 500), CODES[:, :500] * STEP, rtol=1e-6)
-    with pytest.raises(ValueError, match=r"holes\.h5.*ChannelData: samples 500 to 599 were never written"):
+    with pytest.raises(ValueError, match=r"holes\.h5.*ChannelData: columns 500 to 599 were never written"):
         found.read(450, 600)
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "gzip"}])
+def test_samples_that_grew_in_a_file_of_the_latest_format_are_all_found(tmp_path, options):
+    """There HDF5 itself loses track of where the chunks of the second and later rows are."""
+    path = write_mcs(tmp_path / "grown.h5", Part([Stream(CODES)]))
+    with h5py.File(path, "r+", libver=("v110", "v110")) as file:
+        stream: Any = file[STREAM]
+        del stream["ChannelData"]
+        data = stream.create_dataset(
+            "ChannelData", (COUNT, 0), "i4", chunks=(1, 100), maxshape=(COUNT, None), **options
+        )
+        data.resize(LENGTH, axis=1)
+        data[:, :900] = CODES[:, :900]
+        data[:2, 900:] = CODES[:2, 900:]
+    found = Recording.load(path)
+    assert np.allclose(found.read(0, 900), CODES[:, :900] * STEP, rtol=1e-6)
+    assert np.allclose(found.read(0, LENGTH, [1]), CODES[1:2] * STEP, rtol=1e-6)
+    with pytest.raises(ValueError, match="columns 900 to 999 were never written"):
+        found.read(0, LENGTH, [2])

@@ -41,6 +41,11 @@ def describe(name: str, unit: str | None = None) -> Column:
     return Column(name, quantity, unit)
 
 
+def label(name: str) -> str:
+    """The name of a column without its unit."""
+    return _split(name)[0]
+
+
 def _split(name: str) -> tuple[str, str | None]:
     """The name without its unit, and the unit: Time (s), V [mV], Voltage/mV, t_ms, V_mV_0, mV."""
     name = name.strip()

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...files.columns import Column, describe
+from ...files.columns import Column, describe, label
 from ...files.csv_tables import look_at, read_pieces
 from ...files.plausible import infer_time_unit
 from ...files.signals import DISAGREE
@@ -59,7 +59,7 @@ def read_table(path: Path, choice: Choice) -> Recording:
     clock = _clock(where, times, columns[clocks[0]].unit if clocks else None, choice.sampling_rate, values, notes)
     return described(
         clock.rate,
-        _names(columns, names, chosen),
+        _names(names, chosen),
         blocks=clock.blocks,
         notes=tuple(notes),
         samples=InMemory(_scaled(values, factors)),
@@ -86,9 +86,9 @@ def _unit(column: Column, choice: Choice) -> str:
     return column.unit or choice.unit or ""
 
 
-def _names(columns: list[Column], names: list[str], chosen: list[int]) -> list[str]:
+def _names(names: list[str], chosen: list[int]) -> list[str]:
     """Names without their units; the whole headers, or numbers, where these are no names of their own."""
-    for found in ([columns[k].name for k in chosen], [names[k] for k in chosen]):
+    for found in ([label(names[k]) for k in chosen], [names[k] for k in chosen]):
         if all(found) and len(set(found)) == len(found):
             return found
     return [str(k) for k in range(len(chosen))]

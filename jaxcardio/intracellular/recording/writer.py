@@ -119,7 +119,7 @@ class RecordingWriter:
             self._file = stack.enter_context(filling_hdf5(part))
             self._samples = self._file.create_dataset(
                 "samples", (len(self.channels), self._promised or 0), self._waiting.dtype, chunks=(1, self._chunk),
-                maxshape=(len(self.channels), self._promised), fletcher32=True,
+                maxshape=(None, None) if self._promised is None else None, fletcher32=True,
             )  # fmt: skip
             self._open = stack.pop_all()
         return self
