@@ -1,4 +1,4 @@
-"""Intracellular action potentials from extracellular recordings: electrodes, recordings, features, PIA-UNET, monitoring.
+"""Intracellular action potentials from extracellular recordings: electrodes, features, PIA-UNET, monitoring.
 
 Source: Rahmani et al., Nature Communications 16, 657 (2025), doi 10.1038/s41467-024-55571-6; equation numbers are that
 paper's.
@@ -12,6 +12,8 @@ from . import recording as recording
 from . import unet as unet
 from .beats import Dropped as Dropped
 from .beats import ReconstructedBeats as ReconstructedBeats
+from .conduction import Conduction as Conduction
+from .conduction import conduction as conduction
 from .conformal import calibrate as calibrate
 from .conformal import coverage as coverage
 from .evaluate import Evaluation as Evaluation
@@ -23,9 +25,11 @@ from .filtering import lowpass as lowpass
 from .filtering import notch as notch
 from .fitting import Fit as Fit
 from .fitting import fit as fit
-from .library import Network as Network
+from .inference import Network as Network
 from .library import load_network as load_network
 from .library import save_network as save_network
+from .monitor import monitor as monitor
+from .monitoring import Monitoring as Monitoring
 from .normalisation import normalise_eap as normalise_eap
 from .normalisation import normalise_iap as normalise_iap
 from .pairs import Pairs as Pairs
@@ -42,6 +46,7 @@ from .recording import Event as Event
 from .recording import Recording as Recording
 from .recording import RecordingWriter as RecordingWriter
 from .resampling import resample as resample
+from .statistics import drug_effect as drug_effect
 from .synthesis import synthesize_recording as synthesize_recording
 from .train import Training as Training
 from .train import train as train
