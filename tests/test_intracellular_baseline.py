@@ -1,6 +1,8 @@
 """Comparators: simple maps of windows, and durations from features with whole groups left out."""
 
 import builtins
+import importlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -360,6 +362,22 @@ class TestRecordedBeats:
         pytest.importorskip("xgboost")
         found = baseline.leave_one_group_out(recorded, baseline.fit_chosen)
         assert found.mean.mean() <= 44.0
+
+    @pytest.mark.slow
+    def test_the_benchmark_says_what_it_is_relied_on_to_say(self, recorded, monkeypatch, tmp_path):
+        pytest.importorskip("xgboost")
+        pytest.importorskip("shap")
+        monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "benchmarks")
+        importlib.import_module("intracellular_real_beats").main(["--quick", "--out", str(tmp_path)])
+        found = json.loads((tmp_path / "intracellular_real_beats_quick.json").read_text())
+        assert list(found["recordings"].values()) == np.unique(recorded.group).tolist()
+        rows = {row["name"]: row for row in found["rows"]}
+        assert set(rows) == {"mean predictor", "published, random split", "published", "ridge, chosen", "chosen"}
+        for row in [*rows.values(), *found["recipes"]]:
+            if "random" not in row["name"]:
+                np.testing.assert_allclose(row["mean"], np.mean([row[f"recording {k}"] for k in range(1, 5)]))
+        assert found["worst_seed"] == rows["chosen"]["mean"] < rows["mean predictor"]["mean"]
+        assert found["shap"][0]["feature"] == "delay"
 
     def test_a_random_split_leaks(self, recorded):
         """The published trees, tested on a random fifth of the beats, and on a recording that they have not seen."""
