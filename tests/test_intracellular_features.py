@@ -13,10 +13,17 @@ from scipy.signal import peak_widths
 from jaxcardio.intracellular.features import (
     COLUMNS,
     LEVELS,
+    VERDICTS,
+    FieldVerdict,
     action_potential_durations,
     as_table,
+    beat_rate_variability,
     durations_at,
     eap_features,
+    early_afterdepolarisations,
+    field_potential_duration,
+    quiescences,
+    rate_corrected,
     repolarisation_heights,
 )
 
@@ -355,3 +362,144 @@ def test_bad_input_of_features_is_refused_by_name(options, name):
     with pytest.raises(ValueError, match=name) as told:
         eap_features(np.stack([eap(), eap()]), **(dict(sampling_rate=RATE) | options))
     assert "\n" not in str(told.value) and "allowed" in str(told.value)
+
+
+# --- field potential durations
+
+TRUE_ENDS = {"tangent": WAVE + 2 * 50.0, "threshold": WAVE + 50.0 * np.sqrt(2 * np.log(10.0))}
+"""Of a Gaussian of standard deviation 50 ms: the tangent through its inflection, and the fall to a tenth."""
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("method", ["tangent", "threshold"])
+def test_field_potential_durations_of_a_gaussian_wave(method, sign):
+    for rate in (1000.0, 5000.0):
+        found = field_potential_duration(eap(rate, height=0.1 * sign), rate, method)
+        assert int(found.verdict) == FieldVerdict.MEASURED
+        np.testing.assert_allclose(found.end, TRUE_ENDS[method], atol=2.5)  # 20 ms of smoothing widen the wave by 1 ms
+        np.testing.assert_allclose(found.duration, TRUE_ENDS[method] - 200.0, atol=2.5)
+        np.testing.assert_allclose(found.peak, WAVE, atol=1.0)
+    noise = 0.02 * np.random.default_rng(8).standard_normal((300, 1600))
+    noisy = field_potential_duration(eap(height=0.1 * sign) + noise, RATE, method)
+    assert (np.asarray(noisy.verdict) == FieldVerdict.MEASURED).all()
+    assert abs(np.mean(noisy.end) - TRUE_ENDS[method]) < 6.0 and np.std(noisy.end) < 18.0
+    scaled = field_potential_duration(7.0 * (eap(height=0.1 * sign) + noise) - 3.0, RATE, method)
+    np.testing.assert_allclose(scaled.end, noisy.end, rtol=1e-6)
+
+
+def test_no_wave_and_a_cut_wave_are_verdicts():
+    noise = 0.004 * np.random.default_rng(9).standard_normal((100, 1600))
+    none = field_potential_duration(eap(height=0.0) + noise, RATE)
+    assert (np.asarray(none.verdict) == FieldVerdict.NO_WAVE).all() and np.isnan(none.duration).all()
+    cut = field_potential_duration(eap(at=1530.0) + noise, RATE)
+    assert (np.asarray(cut.verdict) == FieldVerdict.WAVE_CUT).all() and np.isnan(cut.duration).all()
+    flat = field_potential_duration(np.zeros((2, 1600)), RATE, "threshold")
+    assert (np.asarray(flat.verdict) == FieldVerdict.NO_SPIKE).all() and np.isnan(flat.end).all()
+    assert set(VERDICTS) == set(FieldVerdict)
+    with pytest.raises(ValueError, match="method"):
+        field_potential_duration(eap(), RATE, "guess")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_wave_on_a_shifted_level_ends_at_its_own():
+    shifted = eap() + 0.05 * np.clip((np.arange(1600.0) - 212.0) / 200.0, 0.0, 1.0)  # the trace stays 0.05 higher
+    shifted = shifted + 0.002 * np.random.default_rng(0).standard_normal((20, 1600))
+    found = field_potential_duration(shifted, RATE)
+    is_measured = np.asarray(found.verdict) == FieldVerdict.MEASURED
+    assert not is_measured.any()  # a third of its height is missing: is it drift, or a wave that goes on?
+    less = shifted - 0.035 * np.clip((np.arange(1600.0) - 212.0) / 200.0, 0.0, 1.0)
+    np.testing.assert_allclose(field_potential_duration(less, RATE).end, TRUE_ENDS["tangent"], atol=8.0)
+
+
+# --- rhythm
+
+
+def test_rate_corrections_by_hand():
+    assert float(rate_corrected(400.0, 1000.0)) == 400.0
+    np.testing.assert_allclose(rate_corrected(400.0, 512.0), 400.0 / 0.8)
+    np.testing.assert_allclose(rate_corrected(400.0, 640.0, "bazett"), 500.0)
+    np.testing.assert_allclose(rate_corrected(400.0, 500.0, "framingham"), 477.0)
+    np.testing.assert_allclose(rate_corrected(400.0, 500.0, "hodges"), 505.0)
+    both = np.asarray(rate_corrected(np.array([400.0, np.nan]), np.array([1000.0, 1000.0])))
+    assert both[0] == 400.0 and np.isnan(both[1])
+    with pytest.raises(ValueError, match="cycle_length"):
+        rate_corrected(400.0, 0.0)
+    with pytest.raises(ValueError, match="cycle_length"):
+        rate_corrected(np.ones(3), np.ones(2))
+
+
+def test_variability_by_hand():
+    found = beat_rate_variability(np.array([0.0, 1000.0, 2100.0, 3100.0, 4300.0]))
+    assert found.beats == 4 and found.mean == 1075.0
+    np.testing.assert_allclose(found.sd, np.std([1000, 1100, 1000, 1200], ddof=1))
+    np.testing.assert_allclose(found.rmssd, np.sqrt((100**2 + 100**2 + 200**2) / 3))
+    np.testing.assert_allclose(found.cv, 100 * found.sd / 1075.0)
+    assert beat_rate_variability(1e9 + np.arange(5) * 700.0).sd == 0.0  # float64, whatever the clock
+    assert np.isnan(beat_rate_variability(np.array([5.0])).mean) and beat_rate_variability(np.array([])).beats == 0
+    with pytest.raises(ValueError, match="times"):
+        beat_rate_variability(np.array([0.0, 0.0]))
+
+
+def test_pauses_are_where_no_beat_is():
+    times = np.concatenate([np.arange(1000.0, 10000.0, 1000.0), np.arange(15000.0, 20000.0, 1000.0)])
+    np.testing.assert_array_equal(quiescences(times, 0.0, 20500.0), [[9000.0, 15000.0]])
+    np.testing.assert_array_equal(
+        quiescences(times, -4000.0, 30000.0)[[0, -1]], [[-4000.0, 1000.0], [19000.0, 30000.0]]
+    )
+    assert quiescences(times, 0.0, 20500.0, factor=7.0).shape == (0, 2)
+    np.testing.assert_array_equal(quiescences(np.array([]), 0.0, 60000.0), [[0.0, 60000.0]])
+    np.testing.assert_array_equal(quiescences([500.0], 0.0, 60000.0, cycle_length=1000.0), [[500.0, 60000.0]])
+    for call, name in (
+        (lambda: quiescences(times, 0.0, 10.0), "times"),
+        (lambda: quiescences(times, 5.0, 5.0), "end"),
+        (lambda: quiescences(times, 0.0, 20500.0, 1.0), "factor"),
+    ):
+        with pytest.raises(ValueError, match=name):
+            call()
+
+
+# --- early afterdepolarisations
+
+
+def with_eads(height, n=400, seed=3):
+    """Action potentials that turn at 20 to 70 % of their height, rise by `height` and go on from where they were."""
+    random = np.random.default_rng(seed)
+    made = []
+    for trace in domes(n=n, seed=seed):
+        level = random.uniform(0.2, 0.7)
+        at = int(np.argmax((trace < level) & (np.arange(1600) > 300)))
+        bump = height * np.sin(np.linspace(0, np.pi, int(random.uniform(60, 160))))
+        made.append(np.concatenate([trace[:at], trace[at] + bump, trace[at:]])[:1600])
+    return np.stack(made)
+
+
+def test_no_afterdepolarisation_in_normal_action_potentials():
+    for noise in (0.0, 0.01, 0.05):
+        assert int(early_afterdepolarisations(domes(n=1000, noise=noise), RATE).sum()) == 0
+    fast = domes(5000.0, n=200, noise=0.02).astype(np.float32)
+    assert int(early_afterdepolarisations(fast, 5000.0).sum()) == 0
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+@pytest.mark.parametrize("height", [0.1, 0.2])
+def test_afterdepolarisations_of_a_tenth_of_the_amplitude_are_found(height, noise):
+    traces = with_eads(height)
+    traces = traces + noise * np.random.default_rng(1).standard_normal(traces.shape)
+    found = early_afterdepolarisations(traces, RATE)
+    assert float(found.mean()) >= 0.95
+    np.testing.assert_array_equal(found, early_afterdepolarisations(90.0 * traces - 70.0, RATE))
+
+
+def test_notches_late_rises_and_next_beats_are_no_afterdepolarisations():
+    t = np.arange(1600.0)
+    notch = np.interp(t, [200, 203, 225, 290, 500, 700], [0, 1, 0.55, 0.85, 0.7, 0])
+    late = np.interp(t, [200, 203, 500, 600, 700, 760], [0, 1, 0.7, 0.02, 0.3, 0])  # delayed, from rest
+    following = np.interp(t, [200, 203, 500, 700, 1200, 1203, 1500], [0, 1, 0.7, 0, 0.05, 0.99, 0.7])
+    broken = domes(n=1)[0]
+    broken[5] = np.nan
+    traces = np.stack([notch, late, following, np.zeros(1600), broken])
+    assert not np.asarray(early_afterdepolarisations(traces, RATE)).any()
+    assert bool(
+        early_afterdepolarisations(np.interp(t, [200, 203, 400, 500, 580, 800], [0, 1, 0.8, 0.4, 0.55, 0]), RATE)
+    )
+    with pytest.raises(ValueError, match="prominence"):
+        early_afterdepolarisations(traces, RATE, prominence=1.5)

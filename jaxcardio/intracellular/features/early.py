@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from ...annotations import typed
@@ -62,6 +61,6 @@ def _of_one(trace: Float[Array, " sample"], rate: float, prominence: float) -> B
     high = jnp.where(is_used, v, -jnp.inf)
     sides = jnp.minimum(jax.lax.cummax(high), jax.lax.cummax(high, reverse=True))
     depth = jnp.max(jnp.where(is_used, sides - v, 0.0))
-    noise = spread(finite - v, is_used) / np.sqrt(max(width - 1, 1))
+    noise = spread(finite - v, is_used) / max(width - 1, 1) ** 0.5
     least = jnp.maximum(prominence * amplitude, STANDS_OUT * jnp.where(jnp.isfinite(noise), noise, 0.0))
     return (depth >= least) & jnp.isfinite(amplitude)

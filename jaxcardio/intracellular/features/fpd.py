@@ -18,6 +18,10 @@ UNFINISHED = 0.25
 """A wave that comes back to no less than this part of its height above the level before the spike is cut."""
 
 
+LOWEST = 2.0
+"""The lowest of many samples lies that many times the wave's noise (`Wave.noise`) below their level."""
+
+
 class FieldVerdict(enum.IntEnum):
     """Whether a field potential duration was measured, or why not."""
 
@@ -109,14 +113,15 @@ def _of_one(
 def _baseline(spike: Spike, wave: Wave):
     """The level that the wave ends at, turned so that the wave points up, and whether the window ends before it.
 
-    The smoothed trace has the level before the spike at 0. The lowest sample on a side of the wave is that of the
-    level and the noise; the baseline is not below both sides, and not above the higher one.
+    The smoothed trace has the level before the spike at 0. Where the trace stays above that after the wave, the
+    baseline is the lowest sample there. Where it is below it on both sides of the wave, by more than noise makes of a
+    lowest sample, the baseline is down there too.
     """
     s = wave.sign * wave.smooth
     sample = jnp.arange(s.size)
     left = jnp.min(jnp.where((sample >= spike.bp2) & (sample <= wave.peak), s, jnp.inf))
     right = jnp.min(jnp.where(sample >= wave.peak, s, jnp.inf))
-    baseline = jnp.clip(jnp.zeros_like(right), right, jnp.maximum(left, right))
+    baseline = jnp.clip(jnp.zeros_like(right), right, jnp.maximum(left, right) + LOWEST * wave.noise)
     return baseline, right > UNFINISHED * s[wave.peak]
 
 

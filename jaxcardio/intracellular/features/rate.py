@@ -1,5 +1,6 @@
 """Rhythm: corrections for rate, variability of the beat, and pauses. On the host, in float64."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -9,6 +10,9 @@ from jaxtyping import Array, ArrayLike, Float
 from ...annotations import typed
 from ...arguments import check, check_known
 from .moving import as_samples
+
+Times = Sequence[float] | Float[Array | np.ndarray, " beat"]
+"""Of beats, ms."""
 
 
 class Variability(NamedTuple):
@@ -64,7 +68,7 @@ def rate_corrected(
 
 
 @typed
-def beat_rate_variability(times: Float[ArrayLike, " beat"]) -> Variability:
+def beat_rate_variability(times: Times) -> Variability:
     """Variability of the intervals between beats.
 
     Args:
@@ -84,7 +88,7 @@ def beat_rate_variability(times: Float[ArrayLike, " beat"]) -> Variability:
 
 @typed
 def quiescences(
-    times: Float[ArrayLike, " beat"] | list[float],
+    times: Times,
     begin: float,
     end: float,
     factor: float = 3.0,
