@@ -7,6 +7,7 @@ import pytest
 import scipy.signal
 from jaxtyping import ArrayLike
 
+from jaxcardio.intracellular import pieces
 from jaxcardio.intracellular.filtering import bandpass
 from jaxcardio.intracellular.peaks import Beats, ChannelBeats, find_beats
 from jaxcardio.intracellular.reasons import Reason
@@ -111,6 +112,14 @@ def test_the_chunk_changes_nothing():
             assert_same(a, b)
 
 
+def test_reading_channels_in_groups_changes_nothing(monkeypatch):
+    recording = Recording.from_samples(np.stack([outside(TIMES, seed=k) for k in range(3)]), RATE)
+    first = find_beats(recording)
+    monkeypatch.setattr(pieces, "LARGEST", 200_000)
+    for a, b in zip(first.channels, find_beats(recording).channels, strict=True):
+        assert_same(a, b)
+
+
 def test_channels_do_not_see_each_other():
     values = np.stack([outside(TIMES, seed=k, height=0.5 + 0.1 * k) for k in range(6)])
     clean = find_beats(Recording.from_samples(values, RATE))
@@ -198,6 +207,15 @@ def test_spikes_below_the_threshold_are_low_and_found_with_a_lower_one():
     found = find_beats(Recording.from_samples(v[None], RATE), threshold=6.0).channels[0]
     assert np.all(found.reasons == 0)
     assert np.abs(found.times - TIMES).max() < 2
+
+
+def test_beats_that_are_at_times_too_low_are_listed_and_make_no_rhythm():
+    heights = np.where(np.arange(len(TIMES)) % 3 == 1, 0.2, 0.32)  # with this noise 12 sigma are 0.24 mV
+    found = found_in(outside(TIMES, height=heights))
+    assert len(found.times) == len(TIMES)
+    assert np.array_equal(found.reasons == Reason.LOW_SIGNAL_TO_NOISE, heights < 0.24)
+    assert np.all(found.reasons[heights > 0.24] == 0)
+    assert not found.irregular.any()
 
 
 @pytest.mark.parametrize("mains", [50.0, 60.0])

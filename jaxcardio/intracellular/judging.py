@@ -47,7 +47,12 @@ def damage_of(seen: Sequence[Seen], is_limited: bool) -> Int[np.ndarray, " bin"]
 
 
 def judge(
-    recording: Readable, channel: int, spikes: Spikes, damage: Int[np.ndarray, " bin"], pieces: Sequence[Piece]
+    recording: Readable,
+    channel: int,
+    spikes: Spikes,
+    least: float,
+    damage: Int[np.ndarray, " bin"],
+    pieces: Sequence[Piece],
 ) -> Reasons:
     """The first reason against each beat, 0 where there is none."""
     is_artefact = in_pulse(recording, spikes.samples)
@@ -67,10 +72,10 @@ def judge(
     for reason in (Reason.NOT_A_NUMBER, Reason.CLIPPED, Reason.FLAT):
         against(reason, _holds(damage == reason, begins, ends, spikes.blocks, recording, pieces))
     if recording.kinds[channel] == "intracellular":
-        inside = judge_amplitudes(
-            times_of(recording, spikes.samples), spikes.amplitudes, reasons == 0, own_pulses(recording, channel)
-        )
-        reasons = np.where(reasons == Reason.KEPT, inside, reasons)
+        times, pulses = times_of(recording, spikes.samples), own_pulses(recording, channel)
+        amplitudes = judge_amplitudes(times, spikes.amplitudes, reasons == Reason.KEPT, pulses)
+        reasons = np.where(reasons == Reason.KEPT, amplitudes, reasons)
+    against(Reason.LOW_SIGNAL_TO_NOISE, spikes.heights < least)
     return reasons
 
 
@@ -125,12 +130,19 @@ def in_pulse(recording: Readable, samples: Int[np.ndarray, " peak"]) -> Bool[np.
     return found
 
 
-def telling(recording: Readable, channel: int, peaks: Bins) -> Bins:
-    """Peaks that tell which way up a channel is: no artefacts, and in an electroporated one only action potentials."""
-    which = ~in_pulse(recording, peaks.sample)
-    if recording.kinds[channel] == "intracellular":
-        begin = min(own_pulses(recording, channel), default=-np.inf)
-        which &= (times_of(recording, peaks.sample) >= begin) & (peaks.amplitude >= AMPLITUDE)
+def real_ones(recording: Readable, peaks: Bins, least: float) -> Bins:
+    """Peaks that are high enough and no artefacts of pulses."""
+    which = (peaks.height >= least) & ~in_pulse(recording, peaks.sample)
+    return Bins(*(field[which] for field in peaks))
+
+
+def telling(recording: Readable, channel: int, peaks: Bins, least: float) -> Bins:
+    """Those of the real ones that tell which way up a channel is: in an electroporated one, action potentials."""
+    peaks = real_ones(recording, peaks, least)
+    if recording.kinds[channel] != "intracellular":
+        return peaks
+    begin = min(own_pulses(recording, channel), default=-np.inf)
+    which = (times_of(recording, peaks.sample) >= begin) & (peaks.amplitude >= AMPLITUDE)
     return Bins(*(field[which] for field in peaks))
 
 

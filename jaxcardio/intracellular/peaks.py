@@ -11,18 +11,20 @@ from ..annotations import typed
 from ..arguments import check_known, refusal
 from ..progress import progress_bar
 from .candidates import Seen, look
-from .judging import damage_of, in_pulse, judge, stretches_of, telling, times_of
+from .judging import damage_of, in_pulse, judge, real_ones, stretches_of, telling, times_of
 from .noise_level import check_rate
 from .pieces import Piece, Readable, pieces_of, read_pieces
 from .reasons import Reason
-from .spikes import Bins, Spikes, peaks_of, points_down, spikes_of, upright, upside_down
+from .spikes import WEAK, Bins, Spikes, peaks_of, points_down, spikes_of, upright, upside_down
 
 THRESHOLD = 12.0
 """Least height of a beat in sigma(N), as published."""
 VISIBLE = 5.0
 """Peaks of this height, in sigma(N), are something other than noise."""
 HUM = 0.5
-"""A channel without beats whose mains hum has this share of the least height is one of hum."""
+"""A channel without beats whose mains hum has an amplitude of this share of 12 sigma(N) is one of hum."""
+OVER_HUM, ABOVE_HUM = 2.0, 1.5
+"""A beat is at least twice as high as the hum; what is not even 1.5 times as high may be hum itself."""
 
 
 class ChannelBeats(NamedTuple):
@@ -74,6 +76,7 @@ def find_beats(
       least amplitude in mV is not asked of it, nor was it in the study.
     - An electroporated one is looked at for upstrokes. It is judged from each of its pulses to the next, see
       `judge_amplitudes`.
+    - A beat that is too low is listed as such (LOW_SIGNAL_TO_NOISE) where those around it are not twice as high.
     - Beats at an irregular interval are kept and marked; a premature one, closer than 60 % of the period to a higher
       one, is left out, and so is whatever is within 500 ms after a pulse.
     - Spikes that point down are found and timed by their trough, and the channel left out as INVERTED.
@@ -121,17 +124,18 @@ def beats_of_channel(
     if not noise > 0:
         return _without_beats(_most(damage) or Reason.FLAT, np.nan)
     hum = float(np.median([one.hum for one in seen]))
-    least = max(threshold * noise, 2 * hum)
+    least = max(threshold * noise, OVER_HUM * hum)
     per_ms = recording.sampling_rate / 1000
     up = upright(seen, pieces)
-    peaks, troughs = peaks_of(up, least, per_ms), peaks_of(upside_down(seen, pieces), least, per_ms)
-    if points_down(telling(recording, channel, peaks), telling(recording, channel, troughs)):
-        spikes = _spikes(recording, channel, troughs)
+    lower = max(WEAK * threshold * noise, ABOVE_HUM * hum)
+    peaks, troughs = peaks_of(up, lower, per_ms), peaks_of(upside_down(seen, pieces), lower, per_ms)
+    if points_down(telling(recording, channel, peaks, least), telling(recording, channel, troughs, least)):
+        spikes = _spikes(recording, channel, troughs, least)
         return _as_beats(recording, spikes, noise, np.full(len(spikes.samples), int(Reason.INVERTED)))
-    if in_pulse(recording, peaks.sample).all():
+    if not len(real_ones(recording, peaks, least).sample):
         return _without_beats(_why_none(up, noise, threshold, hum, damage, per_ms), noise)
-    spikes = _spikes(recording, channel, peaks)
-    return _as_beats(recording, spikes, noise, judge(recording, channel, spikes, damage, pieces))
+    spikes = _spikes(recording, channel, peaks, least)
+    return _as_beats(recording, spikes, noise, judge(recording, channel, spikes, least, damage, pieces))
 
 
 def _look(
@@ -148,8 +152,8 @@ def _look(
     return seen
 
 
-def _spikes(recording: Readable, channel: int, peaks: Bins) -> Spikes:
-    return spikes_of(peaks, in_pulse(recording, peaks.sample), stretches_of(recording, channel, peaks))
+def _spikes(recording: Readable, channel: int, peaks: Bins, least: float) -> Spikes:
+    return spikes_of(peaks, least, in_pulse(recording, peaks.sample), stretches_of(recording, channel, peaks))
 
 
 def _as_beats(recording: Readable, spikes: Spikes, noise: float, reasons: np.ndarray) -> ChannelBeats:

@@ -37,8 +37,7 @@ TEXTS = {
     Reason.MAINS: "mains hum (50 or 60 Hz) has more than half of the height of 12 sigma(N) that a beat must have, and "
     "nothing rises to twice its amplitude",
     Reason.NO_BEATS: "nothing in the channel comes near to the height that a beat must have (12 sigma(N) by default)",
-    Reason.LOW_SIGNAL_TO_NOISE: "there are peaks above 5 sigma(N), but none reaches the height that a beat must have "
-    "(12 sigma(N) by default; S/N as in Eq 9)",
+    Reason.LOW_SIGNAL_TO_NOISE: "the spike is lower than a beat must be (12 sigma(N) by default; S/N as in Eq 9)",
     Reason.INVERTED: "the spike points down (more than 1.5 times as deep as high, or deeper than high with the trough "
     "first), so the channel is to be multiplied by -1",
     Reason.CUT_BY_BEGINNING: "the recording begins within the 200 ms before the peak",

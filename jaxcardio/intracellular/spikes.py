@@ -15,6 +15,9 @@ REFRACTORY = 200.0
 """Peaks closer than this to a higher one are part of the same beat, ms: no cell fires again so soon."""
 STRONG = 0.5
 """Peaks of at least this share of the height of those around them tell the period."""
+WEAK = 0.5
+"""Peaks of this share of the least height are followed, where they are as high as those around them: a beat that is too
+low to be kept is still one, and those around it are not irregular."""
 AROUND = 21
 """The period, and what is high, are judged among so many neighbouring peaks."""
 IRREGULAR = 0.3
@@ -36,6 +39,7 @@ class Spikes(NamedTuple):
     """One entry a beat, kept or not."""
 
     samples: Int[np.ndarray, " beat"]
+    heights: Float[np.ndarray, " beat"]
     amplitudes: Float[np.ndarray, " beat"]
     blocks: Int[np.ndarray, " beat"]
     is_far: Bool[np.ndarray, " beat"]
@@ -80,22 +84,33 @@ def points_down(up: Bins, down: Bins) -> bool:
     return bool(ratio > 1 and np.median(down.sample - nearest) < 0)
 
 
-def spikes_of(peaks: Bins, is_artefact: Bool[np.ndarray, " peak"], stretch: Int[np.ndarray, " peak"]) -> Spikes:
+def spikes_of(
+    peaks: Bins, least: float, is_artefact: Bool[np.ndarray, " peak"], stretch: Int[np.ndarray, " peak"]
+) -> Spikes:
     """Beats among the peaks: none is closer to a higher one than 60 % of the period there.
 
     The period is the median of the intervals between the 21 nearest strong peaks (`STRONG`). Where it is the same
     throughout this is what `scipy.signal.find_peaks` does with that distance.
 
     Args:
+        peaks: of half the least height, or more.
+        least: height below which a peak is a beat only where those around it are as low.
         is_artefact: peaks that may come from a pulse, and so take nothing away from the others.
         stretch: peaks of different numbers have nothing to do with each other; ascending.
     """
-    peaks = peaks._replace(height=np.where(is_artefact, 0.0, peaks.height))
-    is_far, is_irregular = np.zeros(len(stretch), bool), np.zeros(len(stretch), bool)
+    ordered = peaks._replace(height=np.where(is_artefact, 0.0, peaks.height))
+    listed, far, irregular = [np.zeros(0, np.int64)], [np.zeros(0, bool)], [np.zeros(0, bool)]
     for one in np.unique(stretch):
         which = np.flatnonzero(stretch == one)
-        is_far[which], is_irregular[which] = _rhythm(_take(peaks, which))
-    return Spikes(peaks.sample, peaks.amplitude, peaks.block, is_far, is_irregular)
+        is_listed = (peaks.height[which] >= least) | _strong(_take(ordered, which))
+        listed.append(which[is_listed])
+        is_far, is_irregular = _rhythm(_take(ordered, listed[-1]))
+        far.append(is_far)
+        irregular.append(is_irregular)
+    beats = _take(peaks, np.concatenate(listed))
+    return Spikes(
+        beats.sample, beats.height, beats.amplitude, beats.block, np.concatenate(far), np.concatenate(irregular)
+    )
 
 
 def _rhythm(peaks: Bins) -> tuple[np.ndarray, np.ndarray]:
