@@ -303,7 +303,8 @@ def _monitor(given: argparse.Namespace) -> int:
     if table is not None:
         found.save_table(table)
         print(f"wrote {table}")
-    _draw(figure, lambda: plot.intracellular.overview(found))
+    where = _positions(recording, found.channels)
+    _draw(figure, lambda: plot.intracellular.overview(found, positions=where))
     return 0 if np.isfinite(found.times).any() else 1
 
 
@@ -352,6 +353,13 @@ def _channels(given: argparse.Namespace) -> tuple[str, ...] | None:
     if not all(names) or len(set(names)) < len(names):
         raise refusal("--channels", given.channels, "", "NAME,NAME,..., each once")
     return names
+
+
+def _positions(recording: Recording, channels: Sequence[str]) -> np.ndarray | None:
+    """Of these channels' electrodes, um."""
+    if recording.positions is None:
+        return None
+    return recording.positions[[recording.channels.index(channel) for channel in channels]]
 
 
 def _draw(place: Path | None, draw: Callable[[], Any]) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import ArrayLike, Float
 from ..annotations import typed
 from ..arguments import check_known, refusal
 from ..intracellular.beats import LEVELS
+from ..intracellular.conduction import matched_beats
 from ..intracellular.features import eap_features
 from ..intracellular.windows import BEFORE
 from .style import COLOURS, INK, axes_named, empty_figure, figure, given_or_new, house_style, legend
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     from ..intracellular.pairs import Pairs
 
 IAP = "iAP, normalised"
+MOST_NAMES = 64
+"""Electrodes of a map whose names are written beside them."""
 GREY = "#B0B0B0"
 """Beats that are not to be trusted, and electrodes without a beat."""
 BOXES = (40, 50, 70, 90)
 """Levels of the paper's Figure 4g, %."""
-MOST_PANELS = 12
-"""Channels of a page."""
+MOST_PANELS, COLUMNS = 12, 6
+"""Channels of a page, and how many of them are side by side."""
 STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 """p-values below which a change has so many stars."""
 LANDMARKS = {
@@ -143,10 +146,11 @@ def drug_changes(
     unit: Literal["ms", "%"] = "ms",
     levels: Sequence[int] = BOXES,
 ) -> Any:
-    """Box plot over the channels of what an addition changed, with the mean's 95 % interval and the one-sided p.
+    """Box plot over the channels of what an addition changed, beside it the mean, above it the one-sided test.
 
-    Boxes are quartiles, whiskers 1.5 times their distance. Boxes are the channels' own changes; where a vehicle was
-    added before, the mean is that less the vehicle's. Stars: p, corrected for the levels, below 0.05, 0.01, 0.001.
+    Boxes are quartiles, whiskers 1.5 times their distance; they are of the channels' own changes. The mean (in ms with
+    its 95 % interval) is less the vehicle's change where one was added before. Stars: p, corrected for the levels,
+    below 0.05, 0.01, 0.001.
 
     Args:
         effect: which of `monitoring.effects`.
@@ -158,21 +162,24 @@ def drug_changes(
     ax, found = given_or_new(ax), _effect(monitoring, effect)
     places = [_level(level) for level in levels]
     jitter = np.random.default_rng(0).uniform(-0.16, 0.16, len(monitoring.channels))
-    top = []
+    test = found.test
     for at, place in enumerate(places):
-        scale = 1.0 if unit == "ms" else 100.0 / found.control[:, place]
-        values = np.asarray(found.change.value)[:, place] * scale
+        values = np.asarray(found.change.value)[:, place]
+        values = values if unit == "ms" else 100 * values / found.control[:, place]
         there = np.isfinite(values)
-        values, mean_scale = values[there], _mean(np.broadcast_to(scale, there.shape)[there])
-        top.append(values.max(initial=0.0))
-        if values.size:
-            _box(ax, values, at)
-            ax.plot(at + jitter[there], values, ".", color=COLOURS[0], markersize=3, alpha=0.5, zorder=1)
-        mean, low, high = (np.asarray(x)[place] * mean_scale for x in found.test[:3])
-        ax.errorbar(at + 0.34, mean, [[mean - low], [high - mean]], fmt="D", color=COLOURS[1], markersize=4, capsize=3)
-    for at, place in enumerate(places):
-        ax.annotate(_stars(float(found.test.p_corrected[place])), (at, top[at]), (0, 4), textcoords="offset points",
-                    ha="center", **SMALL)  # fmt: skip
+        if there.any():
+            _box(ax, values[there], at)
+            ax.plot(at + jitter[there], values[there], ".", color=COLOURS[0], markersize=3, alpha=0.5, zorder=1)
+        mark = {"fmt": "D", "color": COLOURS[1], "markersize": 4, "capsize": 3}
+        if unit == "ms":
+            mean = test.effect[place]
+            ax.errorbar(at + 0.34, mean, [[mean - test.lower[place]], [test.upper[place] - mean]], **mark)
+        else:
+            ax.errorbar(at + 0.34, test.percent[place], **mark)
+        stars = _stars(float(test.p_corrected[place]))
+        ax.annotate(
+            stars, (at, values[there].max(initial=0.0)), (0, 4), textcoords="offset points", ha="center", **SMALL
+        )
     ax.axhline(0, color=INK, linewidth=0.6)
     ax.margins(y=0.14)
     ax.set_xticks(np.arange(len(levels)), [f"APD{level}" for level in levels])
@@ -218,6 +225,29 @@ def conduction_map(
     ax.margins(0.1)
     ax.set_xlabel("x (µm)")
     ax.set_ylabel("y (µm)")
+    return ax
+
+
+@typed
+def beside_field_potentials(monitoring: "Monitoring", effect: int = 0, ax: Any = None, *, level: int = 90) -> Any:
+    """What an addition changed of the reconstructed APD, against the change of the field potential duration.
+
+    A point a channel and method ("tangent", "threshold"); on the line both are the same. Channels without a
+    repolarisation wave have no field potential duration, and are not drawn.
+
+    ValueError: no such effect, an unknown level.
+    """
+    ax, found, place = given_or_new(ax), _effect(monitoring, effect), _level(level)
+    apd = np.asarray(found.change.value)[:, place]
+    for colour, (method, change) in zip(COLOURS, found.field_potentials.items(), strict=False):
+        there = np.isfinite(apd) & np.isfinite(change)
+        label = f"{method}, {there.sum()} channels"
+        ax.plot(np.asarray(change)[there], apd[there], "o", color=colour, markersize=4, alpha=0.7, label=label)
+    ax.axline((0, 0), slope=1, color=INK, linewidth=0.6, linestyle=":")
+    ax.set_xlabel("change of field potential duration (ms)")
+    ax.set_ylabel(f"change of APD{level} (ms)")
+    ax.set_title(_named(found.period.event), **TITLE)
+    legend(ax)
     return ax
 
 
@@ -285,36 +315,40 @@ def features(
 
 
 @typed
-def overview(monitoring: "Monitoring", channel: str | None = None) -> Any:
+def overview(
+    monitoring: "Monitoring", channel: str | None = None, *, positions: Float[ArrayLike, "channel 2"] | None = None
+) -> Any:
     """A page of a monitored recording, in the manner of the paper's Figure 4. Returns the figure.
 
     Above: the last beat of one channel before each addition and at the end, from outside and reconstructed, and its
-    durations over time. Below: such beats of more channels, APD90 of all channels over time, and what each addition
-    changed. `channel` is a label; by default the channel of the most beats.
+    durations over time. Then such beats of more channels; APD90 of all channels over time; what each addition changed,
+    beside the change of field potential durations; and how a beat travels over the array.
 
-    ValueError: an unknown channel.
+    Args:
+        channel: a label; by default the channel of the most beats.
+        positions: of the monitored channels' electrodes, um (`recording.positions`), for the map.
+
+    ValueError: an unknown channel, numbers of channels that differ.
     """
     counts = np.isfinite(monitoring.times).sum(-1)
     if not counts.any():
         return _empty_page("no beat was reconstructed")
     chosen = int(counts.argmax()) if channel is None else _row(monitoring.channels, channel)
-    name = monitoring.channels[chosen]
-    shown = [effect for effect in monitoring.effects if np.isfinite(np.asarray(effect.change.value)).any()]
-    heights = [2.6, 2.6, 2.4, *[2.8] * len(shown)]
-    page = empty_figure((11, sum(heights) + 0.6))
+    there = [k for k, e in enumerate(monitoring.effects) if np.isfinite(np.asarray(e.change.value)).any()]
+    others = [k for k in range(len(counts)) if k != chosen and _kept(monitoring, k)]
+    rows = [(2.6, lambda part: _examples(monitoring, chosen, part))]
+    rows.append((2.6, lambda part: apd_over_time(monitoring, monitoring.channels[chosen], ax=part.subplots())))
+    if others:
+        height = 1.2 * -(-min(len(others), MOST_PANELS) // COLUMNS) + 0.3
+        rows.append((height, lambda part: _small_multiples(monitoring, others[:MOST_PANELS], part)))
+    rows += [(2.8, lambda part, k=k: _changes(monitoring, k, part)) for k in there]
+    rows.append((3.0, lambda part: _array(monitoring, positions, part)))
+    page = empty_figure((11, sum(height for height, _ in rows) + 0.5))
     with house_style():
         page.suptitle(_headline(monitoring), color=INK)
-        rows = page.subfigures(len(heights), 1, height_ratios=heights)
-        outside, inside = rows[0].subplots(1, 2)
-        _examples(monitoring, chosen, outside, inside)
-        apd_over_time(monitoring, name, ax=rows[1].subplots())
-        _small_multiples(monitoring, chosen, rows[2])
-        for row, effect in zip(rows[3:], shown, strict=True):
-            k = monitoring.effects.index(effect)
-            every, ms, share = row.subplots(1, 3)
-            _every_channel(monitoring, every)
-            drug_changes(monitoring, k, ms)
-            drug_changes(monitoring, k, share, unit="%")
+        parts = page.subfigures(len(rows), 1, height_ratios=[height for height, _ in rows], squeeze=False)[:, 0]
+        for part, (_, draw) in zip(parts, rows, strict=True):
+            draw(part)
     return page
 
 
@@ -325,8 +359,9 @@ def _headline(monitoring: "Monitoring") -> str:
     return f"{len(monitoring.channels)} channels, {seconds:.0f} s, {beats} beats; {added}"
 
 
-def _examples(monitoring: "Monitoring", channel: int, outside: Any, inside: Any) -> None:
+def _examples(monitoring: "Monitoring", channel: int, part: Any) -> None:
     """The kept beats of a channel, from outside and reconstructed, one colour a moment."""
+    outside, inside = part.subplots(1, 2)
     for colour, (label, example) in zip(COLOURS, _kept(monitoring, channel), strict=False):
         ts = _window_times(len(example.iap), monitoring.sampling_rate)
         outside.plot(ts, example.eap - example.eap[0], color=colour, linewidth=0.9, label=label)
@@ -338,19 +373,55 @@ def _examples(monitoring: "Monitoring", channel: int, outside: Any, inside: Any)
     legend(outside)
 
 
-def _small_multiples(monitoring: "Monitoring", first: int, part: Any) -> None:
-    """The kept beats of the chosen channel's neighbours in the list, an axis each."""
-    there = [k for k in range(len(monitoring.channels)) if k != first and _kept(monitoring, k)]
-    columns = 6
-    axes = part.subplots(2, columns, sharex=True, sharey=True, squeeze=False)
-    for ax, k in zip(axes.flat, there, strict=False):
+def _small_multiples(monitoring: "Monitoring", channels: Sequence[int], part: Any) -> None:
+    """The kept beats of these channels, an axis each."""
+    rows = -(-len(channels) // COLUMNS)
+    axes = part.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
+    for ax, k in zip(axes.flat, channels, strict=False):
         for colour, (_, example) in zip(COLOURS, _kept(monitoring, k), strict=False):
             ts = _window_times(len(example.iap), monitoring.sampling_rate)
             _trace(ax, ts, example.iap, example.lower, example.upper, colour)
         ax.set_title(f"channel {monitoring.channels[k]}", **TITLE)
-    _only_outer_labels(axes, min(len(there), 2 * columns))
-    for ax in axes[-1]:
         ax.set_xlabel("ms")
+    _only_outer_labels(axes, len(channels))
+
+
+def _changes(monitoring: "Monitoring", effect: int, part: Any) -> None:
+    """What an addition changed, in ms, in per cent, and beside the field potential."""
+    ms, share, beside = part.subplots(1, 3)
+    drug_changes(monitoring, effect, ms)
+    drug_changes(monitoring, effect, share, unit="%")
+    beside_field_potentials(monitoring, effect, beside)
+
+
+def _array(monitoring: "Monitoring", positions: Any, part: Any) -> None:
+    """APD90 of all channels over time, and the map of the array where positions are known."""
+    if positions is None:
+        _every_channel(monitoring, part.subplots())
+        return
+    left, right = part.subplots(1, 2, width_ratios=[1.6, 1.0])
+    _every_channel(monitoring, left)
+    names = monitoring.channels if len(monitoring.channels) <= MOST_NAMES else None
+    conduction_map(positions, _activation(monitoring.times), right, names=names)
+    right.set_title(_speed(monitoring), **TITLE)
+
+
+def _activation(times: np.ndarray) -> np.ndarray:
+    """When a beat arrives at each channel, ms about the middle of the array: the median over the beats."""
+    matched = matched_beats([row[np.isfinite(row)] for row in times])
+    late = matched - np.array([[_median(row)] for row in matched])
+    return np.array([_median(column) for column in late.T])
+
+
+def _speed(monitoring: "Monitoring") -> str:
+    found = monitoring.conduction
+    if found is None:
+        return "median beat"
+    measured = np.asarray(found.speed)[np.isfinite(found.speed)]
+    if not measured.size:
+        return "median beat: no speed resolved"
+    low, middle, high = np.percentile(measured, [25, 50, 75])
+    return f"median beat: {middle:.3g} mm/ms ({low:.3g} to {high:.3g}, quartiles of {measured.size} beats)"
 
 
 def _every_channel(monitoring: "Monitoring", ax: Any, level: int = 90) -> None:
@@ -442,9 +513,9 @@ def _stars(p: float) -> str:
     return found[0] if found else "n.s." if np.isfinite(p) else "no test"
 
 
-def _mean(values: np.ndarray) -> float:
+def _median(values: np.ndarray) -> float:
     there = values[np.isfinite(values)]
-    return float(there.mean()) if there.size else np.nan
+    return float(np.median(there)) if there.size else np.nan
 
 
 def _isochrones(ax: Any, places: np.ndarray, late: np.ndarray) -> None:
