@@ -23,6 +23,7 @@ from .windows import BEFORE, WINDOW
 FORMAT, VERSION = "jaxcardio reconstructed beats", 1
 LEVELS = (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 """Percent of repolarisation at which durations are measured."""
+KINDS = ("extracellular", "intracellular")
 TRACES = ("iap", "lower", "upper")
 
 
@@ -43,13 +44,15 @@ class Dropped(NamedTuple):
 class ReconstructedBeats:
     """Intracellular action potentials reconstructed from an extracellular recording.
 
-    Channels have different numbers of beats: arrays go to the largest, with NaN (or False) behind a channel's last beat.
+    Channels have different numbers of beats: arrays go to the largest, with NaN (or False) behind a channel's last.
     Traces are normalised as in Eq 10: rest is 0.1 and the peak 1.
     """
 
     channels: tuple[str, ...]
+    kinds: tuple[str, ...]
+    """Of each channel: "extracellular", reconstructed; or "intracellular", electroporated and given as recorded."""
     times: Float[np.ndarray, "channel beat"]
-    """Of the extracellular peaks, ms."""
+    """Of the peaks (upstrokes of intracellular channels), ms."""
     iap: Float[np.ndarray, "channel beat sample"]
     """Median, normalised, float32."""
     lower: Float[np.ndarray, "channel beat sample"]
@@ -105,8 +108,8 @@ class ReconstructedBeats:
     def save(self, path: Where) -> None:
         """Writes HDF5, whole or not at all.
 
-        Attributes of the file: `format`, `format_version`, `sampling_rate_Hz`, `channels` (JSON list of labels), `about`
-        (JSON: the network and the recording). Datasets, each with its `unit`:
+        Attributes of the file: `format`, `format_version`, `sampling_rate_Hz`, `channels` and `kinds` (JSON lists of
+        texts), `about` (JSON: the network and the recording). Datasets, each with its `unit`:
 
             times             (channel, beat)           ms     extracellular peaks; NaN behind a channel's last beat
             iap, lower, upper (channel, beat, sample)   1      normalised traces and the limits of their intervals
@@ -121,6 +124,7 @@ class ReconstructedBeats:
         def write(file: h5py.File) -> None:
             file.attrs.update(format=FORMAT, format_version=VERSION, sampling_rate_Hz=self.sampling_rate)
             file.attrs.update(channels=json.dumps(self.channels), about=self.about)
+            file.attrs["kinds"] = json.dumps(self.kinds)
             put(file, "times", self.times, "ms")
             for name in TRACES:
                 put(file, name, getattr(self, name), "1", compression="gzip", compression_opts=1)
@@ -152,7 +156,7 @@ def dropped_of(file: Group, channels: Sequence[str]) -> tuple[Dropped, ...]:
     where = file.numbers("dropped/channel", (None,), WHOLE)
     times = file.numbers("dropped/time", where.shape, FLOATS, "ms")
     codes = file.numbers("dropped/reason", where.shape, WHOLE)
-    if where.size and not (0 <= where.min() and where.max() < len(channels)):
+    if where.size and (where.min() < 0 or where.max() >= len(channels)):
         raise ValueError(f"dropped/channel: allowed: 0 to {len(channels) - 1}")
     known = {int(reason) for reason in Reason}
     if strange := [code for code in codes.tolist() if code not in known]:
@@ -161,22 +165,31 @@ def dropped_of(file: Group, channels: Sequence[str]) -> tuple[Dropped, ...]:
     return tuple(Dropped(channels[k], None if np.isnan(t) else t, Reason(code)) for k, t, code in rows)
 
 
-def labels_of(file: Group) -> tuple[str, ...]:
-    """The attribute `channels`: a JSON list of texts."""
-    found: Any = parse(file.text("channels"), "channels")
+def texts_of(file: Group, name: str) -> tuple[str, ...]:
+    """An attribute that is a JSON list of texts."""
+    found: Any = parse(file.text(name), name)
     if not isinstance(found, list) or not all(isinstance(x, str) for x in found):
-        raise refusal("attribute channels", found, "", "a JSON list of labels")
+        raise refusal(f"attribute {name}", found, "", "a JSON list of texts")
     return tuple(found)
 
 
+def channels_of(file: Group) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Labels and kinds of the channels. ValueError: an unknown kind, or not one for each channel."""
+    channels, kinds = texts_of(file, "channels"), texts_of(file, "kinds")
+    if len(kinds) != len(channels) or not set(kinds) <= set(KINDS):
+        raise refusal("attribute kinds", kinds, "", f"{', '.join(KINDS)}; one for each of {len(channels)} channels")
+    return channels, kinds
+
+
 def _read(file: Group) -> ReconstructedBeats:
-    channels = labels_of(file)
+    channels, kinds = channels_of(file)
     times = file.numbers("times", (len(channels), None), FLOATS, "ms")
     rate = file.number("sampling_rate_Hz")
     samples = round(WINDOW * rate / 1000)
     shape = (*times.shape, samples)
     return ReconstructedBeats(
         channels=channels,
+        kinds=kinds,
         times=times,
         **{name: file.numbers(name, shape, FLOATS, "1") for name in TRACES},
         sampling_rate=rate,

@@ -13,7 +13,7 @@ from ..progress import progress_bar
 from .beats import LEVELS
 from .conduction import Conduction, conduction, matched_beats
 from .features import beat_rate_variability, early_afterdepolarisations, field_potential_duration, quiescences
-from .library import Network
+from .inference import Network
 from .monitoring import Effect, Example, Monitoring, Period, Rhythm, Test
 from .peaks import Beats, find_beats
 from .pipeline import SLAB, Part, kept, reconstructed
@@ -77,13 +77,15 @@ def monitor(
     chosen = [kept(beats, k)[::every] if k in inside else np.zeros(0, np.int64) for k in range(len(beats.channels))]
     times = padded([beats.channels[k].times[chosen[k]] for k in wanted])
     tables = _tables(recording, network, beats, wanted, chosen, times, float(np.asarray(chunk)), report)
+    is_inside = np.array([recording.kinds[k] == "intracellular" for k in wanted])
     periods = _periods(recording, float(np.asarray(wash_in)), float(np.asarray(span)))
     report(1.0)
     return Monitoring(
         channels=tuple(recording.channels[k] for k in wanted),
+        kinds=tuple(recording.kinds[k] for k in wanted),
         times=times,
         **tables,
-        effects=_effects(periods, times, tables["durations"], tables["field_potentials"]),
+        effects=_effects(periods, times, is_inside, tables["durations"], tables["field_potentials"]),
         rhythm=tuple(_rhythm(recording, beats, k) for k in wanted),
         conduction=_conduction(recording, beats, wanted),
         events=tuple(recording.events),
@@ -108,7 +110,8 @@ def _tables(recording, network, beats: Beats, wanted, chosen, times, chunk: floa
         at = row[part.channel], part.beats
         for name, values in part.durations._asdict().items():
             durations[name][at] = values
-        for name in METHODS:
+        outside = recording.kinds[part.channel] == "extracellular"
+        for name in METHODS if outside else ():
             fields[name][at] = field_potential_duration(part.eap, network.sampling_rate, method=name).duration
         early[at] = early_afterdepolarisations(part.prediction.median, network.sampling_rate)
         unfamiliar[at] = part.unfamiliar
@@ -161,21 +164,24 @@ def _periods(recording: Recording, wash_in: float, span: float) -> list[Period]:
 
 
 def _effects(
-    periods: list[Period], times: np.ndarray, durations: Estimate, fields: dict[str, np.ndarray]
+    periods: list[Period], times: np.ndarray, is_inside: np.ndarray, durations: Estimate, fields: dict[str, np.ndarray]
 ) -> tuple[Effect, ...]:
     values, found = np.asarray(durations.value), []
+    reconstructed_ones = np.where(is_inside[:, None, None], np.nan, values)
+    recorded_ones = np.where(is_inside[:, None, None], values, np.nan)
     vehicle: tuple[np.ndarray, np.ndarray] | None = None
     for period in periods:
         is_vehicle = period.event.kind == "vehicle"
         before, after = (_inside(times, limits) for limits in (period.before, period.after))
-        test = _test(values, (before, after), None if is_vehicle else vehicle)
+        plain = None if is_vehicle else vehicle
+        tests = [_test(x, (before, after), plain) for x in (reconstructed_ones, recorded_ones)]
         if is_vehicle:
             vehicle = before, after
         potentials = {
             name: (_mean(x[..., None], after) - _mean(x[..., None], before))[:, 0] for name, x in fields.items()
         }
         change = _change(durations, before, after)
-        found.append(Effect(period, change, before.sum(-1), after.sum(-1), _mean(values, before), test, potentials))
+        found.append(Effect(period, change, before.sum(-1), after.sum(-1), _mean(values, before), *tests, potentials))
     return tuple(found)
 
 

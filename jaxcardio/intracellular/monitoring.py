@@ -16,7 +16,7 @@ from ..files.reading import FLOATS, TRUTH, WHOLE, Group
 from ..files.writing import Where, put, write_csv, write_hdf5
 from ..json_text import parse
 from ..text_tables import text_table
-from .beats import LEVELS, Dropped, dropped_of, labels_of, put_dropped
+from .beats import LEVELS, Dropped, channels_of, dropped_of, put_dropped
 from .conduction import Conduction
 from .features import Variability
 from .recording import Event
@@ -26,8 +26,8 @@ FORMAT, VERSION = "jaxcardio monitoring", 1
 SHOWN = (30, 50, 70, 90)
 """Levels of the printed table, %."""
 HEADINGS = (
-    "added", "APD", "control (ms)", "change (ms)", "95 % interval", "change (%)", "p, one-sided", "corrected",
-    "channels", "beyond their interval",
+    "added", "what", "control (ms)", "change (ms)", "95 % interval", "change (%)", "p, one-sided", "corrected",
+    "channels", "beyond their interval", "measured inside (ms)",
 )  # fmt: skip
 TRACES = ("iap", "lower", "upper", "eap")
 UNITS = {"time": "ms", "eap": "mV"}
@@ -71,6 +71,9 @@ class Effect(NamedTuple):
     control: Float[np.ndarray, "channel level"]
     """Mean duration before the first addition, ms."""
     test: Test
+    """Over the extracellular channels, of reconstructed durations."""
+    inside: Test
+    """Over the electroporated channels, of durations as recorded; NaN where there are none."""
     field_potentials: dict[str, Float[np.ndarray, " channel"]]
     """Change of the field potential duration, ms, by method."""
 
@@ -101,8 +104,10 @@ class Monitoring:
     """A recording of many channels, monitored. `print` it for the effects of what was added."""
 
     channels: tuple[str, ...]
+    kinds: tuple[str, ...]
+    """Of each channel: "extracellular", reconstructed; or "intracellular", electroporated and measured as recorded."""
     times: Float[np.ndarray, "channel beat"]
-    """Of the extracellular peaks, ms; NaN behind a channel's last beat."""
+    """Of the peaks (upstrokes of intracellular channels), ms; NaN behind a channel's last beat."""
     durations: Estimate
     """APD10 ... APD100 with 90 % intervals, ms, each (channel, beat, level)."""
     field_potentials: dict[str, Float[np.ndarray, "channel beat"]]
@@ -155,28 +160,14 @@ class Monitoring:
 
     def rows(self, levels: tuple[int, ...] = SHOWN) -> list[tuple[str, ...]]:
         """The effects as rows of texts under `HEADINGS`: one an addition and level."""
+        outside = np.array([kind == "extracellular" for kind in self.kinds], bool)
         rows = []
         for effect in self.effects:
-            for level in levels:
-                k = LEVELS.index(level)
-                change, low, high = (np.asarray(x)[:, k] for x in effect.change)
-                there = np.isfinite(change)
-                beyond = int(((low > 0) | (high < 0))[there].sum())
-                test, control = effect.test, effect.control[:, k][there]
-                rows.append(
-                    (
-                        named(effect.period.event),
-                        f"APD{level}",
-                        f"{control.mean():.0f}" if there.any() else "-",
-                        f"{test.effect[k]:+.1f}",
-                        f"{test.lower[k]:+.1f} to {test.upper[k]:+.1f}",
-                        f"{test.percent[k]:+.1f}",
-                        f"{test.p[k]:.2g}",
-                        f"{test.p_corrected[k]:.2g}",
-                        f"{test.n_channels[k]}",
-                        f"{beyond} of {int(there.sum())}",
-                    )
-                )
+            rows += [_row(effect, level, outside) for level in levels]
+            for name, change in effect.field_potentials.items():
+                there = np.isfinite(change) & outside
+                mean = _text(change[there].mean() if there.any() else np.nan, "+.1f")
+                rows.append((named(effect.period.event), f"FPD, {name}", "", mean, *[""] * 4, str(there.sum()), "", ""))
         return rows
 
     @typed
@@ -207,8 +198,8 @@ class Monitoring:
     def save(self, path: Where) -> None:
         """Writes HDF5, whole or not at all; `load` reads it.
 
-        Attributes: `format`, `format_version`, `channels` and `events` (JSON), `effects` (JSON: what is compared),
-        `sampling_rate_Hz` (of the examples), `begin_ms`, `end_ms`, `about` (JSON). Datasets, each with its `unit`:
+        Attributes: `format`, `format_version`, `sampling_rate_Hz` (of the examples), `begin_ms`, `end_ms`; as JSON
+        `channels`, `kinds`, `events`, `effects` (which periods are compared) and `about`. Datasets, with their `unit`:
 
             times                                (channel, beat)
             apd/value, apd/lower, apd/upper      (channel, beat, level) of 10, 20, ... 100 %
@@ -216,7 +207,7 @@ class Monitoring:
             early, unfamiliar                    (channel, beat)
             dropped/channel, time, reason        as in reconstructed beats
             effects/K/change/...                 (channel, level); K-th addition
-            effects/K/test/...                   (level), see `Test`
+            effects/K/test/..., inside/...       (level), see `Test`
             effects/K/control                    (channel, level); beats_before, beats_after, fpd/... (channel)
             rhythm/...                           (channel), see `Variability`
             quiescences                          (pause, 3): channel, begin, end
@@ -225,6 +216,7 @@ class Monitoring:
         """
 
         def write(file: h5py.File) -> None:
+            file.attrs["kinds"] = json.dumps(self.kinds)
             file.attrs.update(format=FORMAT, format_version=VERSION, sampling_rate_Hz=self.sampling_rate)
             file.attrs.update(
                 begin_ms=self.begin, end_ms=self.end, about=self.about, channels=json.dumps(self.channels)
@@ -260,6 +252,31 @@ def named(event: Event) -> str:
     return event.label if event.concentration is None else f"{event.label} {event.concentration:g} nM"
 
 
+def _row(effect: Effect, level: int, outside: np.ndarray) -> tuple[str, ...]:
+    k = LEVELS.index(level)
+    change, low, high = (np.asarray(x)[:, k] for x in effect.change)
+    there = np.isfinite(change) & outside
+    beyond = int(((low > 0) | (high < 0))[there].sum())
+    test, inside, control = effect.test, effect.inside, effect.control[there, k]
+    return (
+        named(effect.period.event),
+        f"APD{level}",
+        _text(control.mean() if there.any() else np.nan, ".0f"),
+        _text(test.effect[k], "+.1f"),
+        f"{_text(test.lower[k], '+.1f')} to {_text(test.upper[k], '+.1f')}",
+        _text(test.percent[k], "+.1f"),
+        _text(test.p[k], ".2g"),
+        _text(test.p_corrected[k], ".2g"),
+        f"{test.n_channels[k]}",
+        f"{beyond} of {int(there.sum())}",
+        f"{_text(inside.effect[k], '+.1f')} ({inside.n_channels[k]})",
+    )
+
+
+def _text(x: float, form: str) -> str:
+    return format(x, form) if np.isfinite(x) else "-"
+
+
 def _put_all(file: h5py.File, group: str, arrays: dict, unit: str) -> None:
     for name, values in arrays.items():
         put(file, f"{group}/{name}", np.asarray(values), unit)
@@ -267,7 +284,8 @@ def _put_all(file: h5py.File, group: str, arrays: dict, unit: str) -> None:
 
 def _put_effect(file: h5py.File, group: str, effect: Effect) -> None:
     _put_all(file, f"{group}/change", effect.change._asdict(), "ms")
-    _put_all(file, f"{group}/test", effect.test._asdict(), "ms, %, 1: see `Test`")
+    for name in ("test", "inside"):
+        _put_all(file, f"{group}/{name}", getattr(effect, name)._asdict(), "ms, %, 1: see `Test`")
     _put_all(file, f"{group}/fpd", effect.field_potentials, "ms")
     put(file, f"{group}/beats_before", effect.beats_before, "1")
     put(file, f"{group}/beats_after", effect.beats_after, "1")
@@ -283,12 +301,13 @@ def _period_json(period: Period) -> dict:
 
 
 def _read(file: Group) -> Monitoring:
-    channels = labels_of(file)
+    channels, kinds = channels_of(file)
     n = len(channels)
     times = file.numbers("times", (n, None), FLOATS, "ms")
     fields = ("tangent", "threshold")
     return Monitoring(
         channels=channels,
+        kinds=kinds,
         times=times,
         durations=Estimate(**_all(file, "apd", Estimate._fields, (*times.shape, len(LEVELS)))),
         field_potentials=_all(file, "fpd", fields, times.shape),
@@ -338,7 +357,7 @@ def _effect(file: Group, group: str, period: dict, n: int) -> Effect:
         beats_before=file.numbers(f"{group}/beats_before", (n,), WHOLE),
         beats_after=file.numbers(f"{group}/beats_after", (n,), WHOLE),
         control=file.numbers(f"{group}/control", (n, levels), FLOATS),
-        test=Test(**_all(file, f"{group}/test", Test._fields, None)),
+        **{name: Test(**_all(file, f"{group}/{name}", Test._fields, None)) for name in ("test", "inside")},
         field_potentials=_all(file, f"{group}/fpd", ("tangent", "threshold"), (n,)),
     )
 

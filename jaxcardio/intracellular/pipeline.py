@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from .beats import LEVELS
-from .library import Network
-from .normalisation import normalise_eap
+from .features import action_potential_durations
+from .inference import Network
+from .normalisation import normalise_eap, normalise_iap
 from .peaks import Beats
 from .recording import Recording
-from .unet import Estimate, Prediction
+from .unet import Estimate, Physics, Prediction
 from .windows import BEFORE, WINDOW, cut_windows
 
 SLAB = 30_000.0
@@ -22,7 +23,7 @@ MARGIN = 500.0
 
 
 class Part(NamedTuple):
-    """Beats of one channel within one slab."""
+    """Beats of one channel within one slab: reconstructed, or of an electroporated channel as recorded."""
 
     channel: int
     beats: Int[np.ndarray, " beat"]
@@ -52,7 +53,7 @@ def reconstructed(
     chunk: float = SLAB,
     report: Callable[[float], Any] = lambda done: None,
 ) -> Iterator[Part]:
-    """The chosen beats of every channel, reconstructed; the order is that of time, and of channels within a slab.
+    """The chosen beats of every channel, reconstructed, or as recorded where the electrode is inside the cell.
 
     What a beat becomes depends on its own window alone: not on the slab, on other beats or on other channels.
 
@@ -75,25 +76,38 @@ def reconstructed(
 
 
 def _slab(held: "_Held", network: Network, beats: Beats, chosen, inside: dict[int, np.ndarray]) -> Iterator[Part]:
-    windows, noises, ratios = [], [], []
-    for k, which in inside.items():
-        found, of = beats.channels[k], chosen[k][which]
-        nexts = np.append(found.samples, np.iinfo(np.int64).max)[of + 1]
-        cut = cut_windows(held, k, found.samples[of], sampling_rate=network.sampling_rate, next_samples=nexts)
-        windows.append(cut.values)
-        noises.append(np.full(len(of), found.noise))
-        ratios.append(found.signal_to_noise[of])
-    eap = np.concatenate(windows)
-    inputs = np.asarray(normalise_eap(eap, np.concatenate(noises)), np.float32)
-    prediction = network(inputs)
-    durations = network.apd(prediction, LEVELS)
-    unfamiliar = np.asarray(network.unfamiliar(inputs, np.concatenate(ratios)))
-    found = jax.tree.map(np.asarray, (eap, prediction, durations, unfamiliar))
-    place = 0
-    for k, which in inside.items():
-        part = jax.tree.map(lambda x, a=place, n=len(which): x[a : a + n], found)
-        yield Part(k, which, *part)
-        place += len(which)
+    outer = [k for k in inside if held.kinds[k] != "intracellular"]
+    windows = {k: _windows(held, network, beats, k, chosen[k][which]) for k, which in inside.items()}
+    if outer:
+        eap = np.concatenate([windows[k] for k in outer])
+        noise = np.concatenate([np.full(len(windows[k]), beats.channels[k].noise) for k in outer])
+        ratios = np.concatenate([beats.channels[k].signal_to_noise[chosen[k][inside[k]]] for k in outer])
+        inputs = np.asarray(normalise_eap(eap, noise), np.float32)
+        prediction = network(inputs)
+        found = eap, prediction, network.apd(prediction, LEVELS), network.unfamiliar(inputs, ratios)
+        place = 0
+        for k in outer:
+            last = place + len(windows[k])
+            yield Part(k, inside[k], *jax.tree.map(lambda x, a=place, b=last: np.asarray(x)[a:b], found))
+            place = last
+    for k in inside:
+        if held.kinds[k] == "intracellular":
+            yield _recorded(k, inside[k], windows[k], network.sampling_rate)
+
+
+def _windows(held: "_Held", network: Network, beats: Beats, channel: int, of: np.ndarray) -> np.ndarray:
+    samples = beats.channels[channel].samples
+    nexts = np.append(samples, np.iinfo(np.int64).max)[of + 1]
+    return cut_windows(held, channel, samples[of], sampling_rate=network.sampling_rate, next_samples=nexts).values
+
+
+def _recorded(channel: int, which: np.ndarray, windows: np.ndarray, rate: float) -> Part:
+    """What an electroporated channel shows: the action potential itself, with nothing to reconstruct."""
+    iap = np.asarray(normalise_iap(windows), np.float32)
+    values = np.asarray(action_potential_durations(iap, rate, LEVELS), np.float64)
+    none = np.full(len(iap), np.nan, np.float32)
+    prediction = Prediction(iap, iap, iap, Physics(none, none, none))
+    return Part(channel, which, windows, prediction, Estimate(values, values, values), np.zeros(len(iap), bool))
 
 
 class _Held:

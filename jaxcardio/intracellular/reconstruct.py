@@ -10,7 +10,7 @@ from ..annotations import typed
 from ..arguments import check_known, refusal
 from ..progress import progress_bar
 from .beats import LEVELS, TRACES, Dropped, ReconstructedBeats
-from .library import Network
+from .inference import Network
 from .peaks import Beats, find_beats
 from .pipeline import SLAB, kept, reconstructed
 from .reasons import Reason
@@ -37,7 +37,8 @@ def reconstruct(
     """Every beat of an extracellular recording as the action potential inside the cell, with 90 % intervals.
 
     Beats are found, judged, cut out, normalised (Eq 11) and given to the network. A beat or channel that is left out
-    is in `dropped` with the reason. Electroporated channels show the action potential already: they are left out.
+    is in `dropped` with the reason. An electroporated channel shows the action potential itself: its beats are given as
+    recorded, with intervals of no width, and `kinds` says so.
     Channels and beats do not see each other: what one becomes is the same, to the last bit, whatever the others hold
     and whatever `chunk` is.
 
@@ -121,6 +122,7 @@ def _collected(recording, network, beats, wanted, chosen, chunk, limits, report)
     report(1.0)
     return ReconstructedBeats(
         channels=tuple(recording.channels[k] for k in wanted),
+        kinds=tuple(recording.kinds[k] for k in wanted),
         times=padded([beats.channels[k].times[chosen[k]] for k in wanted], most),
         **traces,
         sampling_rate=network.sampling_rate,
