@@ -313,6 +313,12 @@ def with_link(name: str) -> Callable[[Any], None]:
     return edit
 
 
+def with_list(file: Any) -> None:
+    del file[f"{STREAM}/InfoChannel"]
+    kinds = [("ChannelID", "i4"), ("Note", h5py.vlen_dtype(np.int32))]
+    file.create_dataset(f"{STREAM}/InfoChannel", (COUNT,), np.dtype(kinds))
+
+
 def never_written(file: Any) -> None:
     del file[f"{STREAM}/ChannelData"]
     file.create_dataset(f"{STREAM}/ChannelData", (COUNT, LENGTH), np.int32)
@@ -334,6 +340,7 @@ DAMAGES: dict[str, tuple[Callable[[Any], None], str]] = {
     "no time stamps": (without(f"{STREAM}/ChannelDataTimeStamps"), "ChannelDataTimeStamps: not there"),
     "a link away": (with_link(f"{STREAM}/ChannelData"), "a link to another file"),
     "numbers for a table": (with_data(f"{STREAM}/InfoChannel", np.zeros(3)), "allowed: a table"),
+    "lists in the table": (with_list, "field Note of lists"),
     "an empty table": (with_data(f"{STREAM}/InfoChannel", np.empty(0, [("ChannelID", "i4")])), "no channel"),
     "flat samples": (with_data(f"{STREAM}/ChannelData", np.zeros(9, np.int32)), "allowed: whole numbers"),
     "samples with fractions": (with_data(f"{STREAM}/ChannelData", np.zeros((4, 9))), "allowed: whole numbers"),

@@ -243,9 +243,15 @@ class Group(_Element):
                 raise ValueError(
                     f"{found.dtype.kind!r} of shape {found.shape}; allowed: a table, (rows,) of named fields"
                 )
+            fields = {
+                kind.get_member_name(k).decode("utf-8", "replace"): kind.get_member_type(k)
+                for k in range(kind.get_nmembers())
+            }
+            for field, inner in fields.items():
+                if inner.get_class() == h5py.h5t.VLEN:  # HDF5 may crash even where such a field is not asked for
+                    raise ValueError(f"field {field} of lists; allowed: numbers, texts, and arrays of them")
             columns = {}
-            for k in range(kind.get_nmembers()):
-                field, inner = kind.get_member_name(k).decode("utf-8", "replace"), kind.get_member_type(k)
+            for field, inner in fields.items():
                 if inner.get_class() in (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING):
                     self._spend_column(found, inner)
                     columns[field] = _decoded(found.fields(field)[()])
