@@ -115,8 +115,16 @@ def conduction(
         values = np.array([getattr(one, name) for one in fits])
         return values.reshape(leading + values.shape[1:])
 
-    names = ("speed", "speed_error", "direction", "direction_error", "origin", "residual")
-    return Conduction(*map(field, names), np.asarray(known.sum(axis=-1)), field("verdict"))
+    return Conduction(
+        speed=field("speed"),
+        speed_error=field("speed_error"),
+        direction=field("direction"),
+        direction_error=field("direction_error"),
+        origin=field("origin"),
+        residual=field("residual"),
+        n_channels=np.asarray(known.sum(axis=-1)),
+        verdict=field("verdict"),
+    )
 
 
 @typed
