@@ -12,7 +12,8 @@ are the mean over APD10 to APD100 of the beats of each recording, and `mean` tha
   each of those out in turn. The first needs numpy alone.
 
 The recording that is tested takes no part in the choice of the recipe. The list of recipes was drawn up by people who
-had seen all four recordings. Four recordings of one drug at one concentration are few: read the columns, not the mean.
+had seen all four recordings, after an earlier attempt on them. Four recordings of one drug at one concentration are
+few: read the columns, not the mean.
 
 The second table has every recipe by itself, the same error without any choice. It is for reading: to pick the best of
 its rows would be to choose by the test.
