@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import ArrayLike, Float
@@ -10,6 +11,7 @@ from jaxtyping import ArrayLike, Float
 from ..annotations import typed
 from ..arguments import check_known, check_whole
 from ..progress import progress_bar
+from .batches import in_batches
 from .beats import LEVELS
 from .conduction import Conduction, conduction, matched_beats
 from .features import beat_rate_variability, early_afterdepolarisations, field_potential_duration, quiescences
@@ -29,7 +31,7 @@ FEWEST = 5
 MOST_WAVES = 200
 """Beats of which the conduction over the array is measured."""
 ADDITIONS = ("drug", "vehicle")
-METHODS = ("tangent", "threshold")
+METHODS: tuple[Literal["tangent", "threshold"], ...] = ("tangent", "threshold")
 
 
 @typed
@@ -102,7 +104,7 @@ def _tables(recording, network, beats: Beats, wanted, chosen, times, chunk: floa
     durations = {name: np.full((*times.shape, len(LEVELS)), np.nan) for name in Estimate._fields}
     fields = {name: np.full(times.shape, np.nan) for name in METHODS}
     early, unfamiliar = np.zeros(times.shape, bool), np.zeros(times.shape, bool)
-    wanted_examples = _moments(recording)
+    rate, wanted_examples = network.sampling_rate, _moments(recording)
     examples: dict[tuple[int, int], tuple[float, Example]] = {}
     for part in reconstructed(
         recording, network, beats, chosen, chunk=chunk, report=lambda done: report(SEARCH + (1 - SEARCH) * done)
@@ -112,8 +114,8 @@ def _tables(recording, network, beats: Beats, wanted, chosen, times, chunk: floa
             durations[name][at] = values
         outside = recording.kinds[part.channel] == "extracellular"
         for name in METHODS if outside else ():
-            fields[name][at] = field_potential_duration(part.eap, network.sampling_rate, method=name).duration
-        early[at] = early_afterdepolarisations(part.prediction.median, network.sampling_rate)
+            fields[name][at] = in_batches(partial(_field, rate=rate, method=name), part.eap)
+        early[at] = in_batches(lambda x: early_afterdepolarisations(x, rate), np.asarray(part.prediction.median))
         unfamiliar[at] = part.unfamiliar
         _keep_examples(examples, wanted_examples, row[part.channel], times[at], part)
     return {
@@ -123,6 +125,10 @@ def _tables(recording, network, beats: Beats, wanted, chosen, times, chunk: floa
         "unfamiliar": unfamiliar,
         "examples": tuple(example for _, (_, example) in sorted(examples.items())),
     }
+
+
+def _field(eap: np.ndarray, rate: float, method: Literal["tangent", "threshold"]) -> Any:
+    return field_potential_duration(eap, rate, method=method).duration
 
 
 def _moments(recording: Recording) -> list[float]:
