@@ -21,10 +21,10 @@ from ..files.writing import put, write_hdf5
 from ..progress import progress_bar
 from .electrode import Channel, Device, NoiseSource, device_named
 from .features import action_potential_durations
-from .noise_level import noise_level
+from .noise_level import fine_grid, noise_level, spike_band
 from .normalisation import normalise_eap, normalise_iap
 from .preparations import BLOCK, PROBES, RATE, TRAINING_DRUGS, Potentials, recipes, simulated
-from .resampling import resample
+from .resampling import averaged, resample
 from .windows import BEFORE, HELD, LEVEL, WINDOW
 
 FORMAT, VERSION = "jaxcardio pairs", 1
@@ -33,7 +33,7 @@ LEVELS = tuple(range(10, 101, 10))
 LEAST_SLOPE, LEAST_HEIGHT, LEAST_REST = 5.0, 60.0, -55.0
 """An action potential rises by at least mV/ms and mV, from at most mV."""
 LEAST_SIGNAL = 12.0
-"""Extracellular amplitude over noise, as `find_beats` asks for."""
+"""Height of a spike over the noise, as `find_beats` asks for."""
 SEEDS_APART = 1_000_000
 """`cell` is seed * SEEDS_APART + index of the preparation."""
 FIELDS = (("eap", "1", "f"), ("iap", "1", "f"), ("apd", "ms", "f"), ("cell", "1", "iu"), ("concentration", "nM", "f"))
@@ -253,7 +253,7 @@ def synthesis_of_pairs(
 
 
 class _Beat(NamedTuple):
-    """One beat of a block: whose it is, its probe, its first steep sample, and that of the next beat (or a very late one)."""
+    """One beat of a block: whose it is, its probe, and the samples of its upstroke and of the next (or a late one)."""
 
     preparation: int
     probe: int
@@ -343,9 +343,9 @@ def _pair(V: np.ndarray, eap: np.ndarray, beat: _Beat, device: Device, rate: flo
     """The windows of one beat, or why there are none."""
     noise = float(noise_level(eap, device.sampling_rate))
     finer = round(device.sampling_rate / RATE)
-    near = round(30 * device.sampling_rate / 1000)
-    upstroke = beat.upstroke * finer
-    peak = upstroke - near + int(np.argmax(eap[upstroke - near : upstroke + near]))
+    peak, height = _spike(eap, beat.upstroke * finer, device.sampling_rate)
+    if height < LEAST_SIGNAL * noise:
+        return "beat: extracellular spike below 12 times the noise"
     first = peak - round(BEFORE * device.sampling_rate / 1000)
     length = round(WINDOW * device.sampling_rate / 1000)
     inside = np.interp(np.arange(first, first + length) / finer, np.arange(len(V)), V).astype(np.float32)
@@ -360,12 +360,23 @@ def _pair(V: np.ndarray, eap: np.ndarray, beat: _Beat, device: Device, rate: flo
     if not np.isfinite(apd[:9]).all():
         return "beat: does not repolarise within its window or before the next"
     amplitude = float(outside.max() - np.median(outside[: round((BEFORE - 30) * rate / 1000)]))
-    if amplitude < LEAST_SIGNAL * noise:
-        return "beat: extracellular amplitude below 12 times the noise"
     return dict(
         eap=np.asarray(normalise_eap(outside, noise), np.float32), iap=iap, apd=apd, noise=noise, peak=amplitude,
         signal_to_noise=amplitude / noise,
     )  # fmt: skip
+
+
+def _spike(eap: np.ndarray, upstroke: int, sampling_rate: float) -> tuple[int, float]:
+    """The highest sample of the spike about an upstroke, and the height of the spike in its band, mV."""
+    factor, fine = fine_grid(sampling_rate)
+    near, beyond = round(30 * fine / 1000), round(500 * fine / 1000)
+    middle = upstroke // factor
+    first = max(0, middle - beyond)
+    band = spike_band(averaged(eap[first * factor : (middle + beyond) * factor], factor), fine)
+    about = slice(middle - near - first, middle + near - first)
+    highest = about.start + int(np.argmax(band[about]))
+    around = slice((first + highest - 3) * factor, (first + highest + 4) * factor)
+    return around.start + int(np.argmax(eap[around])), float(band[highest])
 
 
 def held(window: np.ndarray, end: float, rate: float) -> np.ndarray:

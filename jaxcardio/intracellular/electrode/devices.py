@@ -84,7 +84,7 @@ DEVICES: dict[str, Device] = {
             "pink_uV": (0.5, 2.0),
             "mains_uV": (0.3, 3.0),
             "drift_uV": (2.0, 12.0),
-            "access": (0.05, 0.2),
+            "access": (0.03, 0.12),
             "resealing": (6e5, 3e6),
             "blind": (100.0, 400.0),
         },
@@ -112,7 +112,7 @@ DEVICES: dict[str, Device] = {
     ),
 }
 """Nanoelectrodes at 5 kHz, and planar ones with a wider face, a looser seal and a higher corner at 10 kHz. Chosen so
-that spikes, waves and noise have the ranges of the paper's recordings (see `ranges`); the planar one is to be different."""
+that spikes, waves and noise have the ranges of real recordings (see `ranges`), not measured."""
 
 
 def device_named(name: str) -> Device:
