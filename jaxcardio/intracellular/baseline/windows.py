@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Windows = Float[np.ndarray, "pairs samples"]
 Predictor = Callable[[Windows], Windows]
 COMPONENTS: tuple[int, ...] = (5, 10, 20, 40, 80, 160)
+"""Numbers to choose from. 320 gained nothing on new cells with 529 training pairs."""
 RIDGES: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Penalties to choose from, as parts of the mean variance of the components used."""
 MOST_WINDOWS = 3000
