@@ -95,7 +95,8 @@ def read_pieces(
             values = recording.read(low, high, some)
             for channel, row in zip(some, values, strict=True):
                 for piece in group:
-                    yield piece, channel, row[piece.low - low : piece.high - low]
+                    yield piece, channel, row[piece.low - low : piece.high - low].copy()
+            del values, row  # before the next ones are read; what was given away are copies
 
 
 def _grouped(pieces: Sequence[Piece], samples: float) -> Iterator[list[Piece]]:
