@@ -516,6 +516,27 @@ def test_wells_and_recordings_are_chosen_by_name_or_number(tmp_path, linked):
         assert np.allclose(ours, neo_reading(path, 1, "rec0001")[0], rtol=1e-6)
 
 
+def test_frames_that_are_left_out_are_gaps(tmp_path):
+    path = write_maxwell_2019(tmp_path / "x.h5", {"well000/rec0000": RAW}, THREE, lsb=LSB)
+    frames = np.arange(500) + 1_000_000
+    frames[1:] += 7
+    frames[200:] += 40
+    frames[499:] += 1
+    with h5py.File(path, "r+") as file:
+        file["wells/well000/rec0000/groups/routed/frame_nos"] = frames
+    found = Recording.load(path)
+    assert [(b.first, b.last) for b in found.blocks] == [(0, 1), (1, 200), (200, 499), (499, 500)]
+    assert np.allclose(found.times(0, 500), (frames - frames[0]) * 0.05)
+    with h5py.File(path, "r+") as file:
+        data: Any = file["wells/well000/rec0000/groups/routed/frame_nos"]
+        data[...] = frames[::-1]
+    refused(lambda: Recording.load(path), "x.h5", "frame_nos")
+    with h5py.File(path, "r+") as file:
+        data = file["wells/well000/rec0000/groups/routed/frame_nos"]
+        data[...] = np.arange(500) + 5
+    assert Recording.load(path).blocks == (Block(0, 500, 0.0),)
+
+
 def test_a_store_without_wells_is_read(tmp_path):
     path = write_maxwell_2019(tmp_path / "x.h5", {"well000/rec0000": RAW}, THREE, linked="soft", lsb=LSB)
     with h5py.File(path, "r+") as file:

@@ -5,6 +5,8 @@
 `/data_store/data<NNNN>`, with `settings/{sampling, lsb, gain, mapping}` and `groups/routed/raw`, in which the row of a
 channel is its place in `groups/routed/channels` or, without that, in the mapping.
 
+Where there is a `groups/routed/frame_nos`, the number of the frame of each sample, frames that are left out are gaps.
+
 A number is of an amplifier's converter of 10 bits: with a gain and no lsb, a step is 3.3 V / (1024 gain).
 """
 
@@ -16,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...files.reading import Group, open_hdf5
-from .parts import Block, Choice, check_not_chosen
+from .parts import Block, Choice, check_not_chosen, joined_blocks
 from .recording import Recording, described
 from .samples import Encoding, InFile
 
@@ -26,6 +28,7 @@ OLD_RATE = 20_000.0
 SUPPLY, STEPS = 3300.0, 1024
 """mV over which the converter has so many steps."""
 USUAL_GAIN = 512.0
+MOST_BLOCKS = 10_000
 
 
 class _Place(NamedTuple):
@@ -99,9 +102,40 @@ def _recording(
         rate, _names(mapping),
         positions=[x[2:] for x in mapping],
         limits=np.tile([0.0, (STEPS - 1) * step], (count, 1)),
-        blocks=(Block(0, data.shape[1], 0.0),), notes=tuple(notes),
+        blocks=_blocks(group, data.shape[1], 1000.0 / rate), notes=tuple(notes),
         samples=InFile(path, data, rows, Encoding(np.full(count, step), np.zeros(count))),
     )  # fmt: skip
+
+
+def _blocks(group: Group, length: int, interval: float) -> tuple[Block, ...]:
+    """By the numbers of the frames, where they are: only as many are read as it takes to find the gaps."""
+    if "frame_nos" not in group.names():
+        return (Block(0, length, 0.0),)
+    frames = group.dataset("frame_nos")
+    if frames.shape != (length,) or frames.dtype.kind not in "iu":
+        raise ValueError(f"{frames.name}: {frames.dtype} of shape {frames.shape}; allowed: whole numbers ({length},)")
+    origin = int(frames.rows(0, 1)[0])
+
+    def left_out(k: int) -> int:
+        """Frames between the first sample and sample k that have none."""
+        return int(frames.rows(k, k + 1)[0]) - origin - k
+
+    blocks: list[Block] = []
+    first, total = 0, left_out(length - 1)
+    while len(blocks) < MOST_BLOCKS:
+        so_far = left_out(first)
+        last = length if so_far == total else first + 1
+        high = length - 1
+        while last < high:
+            middle = (last + high) // 2
+            last, high = (last, middle) if left_out(middle) > so_far else (middle + 1, high)
+        blocks.append(Block(first, last, (so_far + first) * interval))
+        if last == length:
+            break
+        first = last
+    if blocks[-1].last != length or total < 0:
+        raise ValueError(f"{frames.name}: frames that go back, or more than {MOST_BLOCKS} gaps; allowed: ascending")
+    return joined_blocks(blocks, interval)
 
 
 def _mapping(group: Group, name: str) -> list[tuple[int, int, float, float]]:
