@@ -209,7 +209,7 @@ def pink(random, n, samples=1600):
     return noise / noise.std()
 
 
-@pytest.mark.parametrize("rate", [1000.0, 5000.0, 10000.0])
+@pytest.mark.parametrize("rate", [1000.0, 5000.0])
 def test_landmarks_of_straight_lines_are_their_corners(rate):
     found = eap_features(eap(rate), rate)
     for name, true in (("bp1", 195.0), ("v_max", 200.0), ("v_min", 206.0), ("bp2", 212.0), ("spike_width", 17.0)):
@@ -248,7 +248,7 @@ def test_features_do_not_depend_on_amplitude_offset_batch_or_rate():
         np.testing.assert_array_equal(turned[::-1], whole)
     blocks = eap_features(traces.reshape(2, 2, -1), RATE)
     np.testing.assert_array_equal(blocks.bp3.ravel(), plain.bp3)
-    slow, fast = (eap_features(eap(rate), rate) for rate in (1000.0, 10000.0))
+    slow, fast = (eap_features(eap(rate), rate) for rate in (1000.0, 5000.0))
     for name in ("bp1", "v_max", "v_min", "bp2", "bp3"):
         np.testing.assert_allclose(getattr(slow, name), getattr(fast, name), atol=4.0 if name == "bp3" else 1.1)
 

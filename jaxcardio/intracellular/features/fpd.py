@@ -79,35 +79,59 @@ def field_potential_duration(
         ValueError: as `eap_features`; an unknown method.
     """
     v, rate, noises = prepared(eap, sampling_rate, before, noise)
-    return over_traces(_of_one, v, noises, rate=rate, before=float(before), method=method)
+    found = over_traces(_of_one, v, noises, rate=rate, before=float(before))
+    end = found.by_tangent if method == "tangent" else found.by_threshold
+    return FieldPotential(end - found.spike, end, found.peak, found.verdict)
 
 
-def _of_one(
-    trace: Float[Array, " sample"], noise: Float[Array, ""], rate: float, before: float, method: str
-) -> FieldPotential:
+class _Ends(NamedTuple):
+    """Times of one trace, ms from the window's start; NaN where they are not known."""
+
+    spike: Float[Array, ""]
+    peak: Float[Array, ""]
+    by_tangent: Float[Array, ""]
+    by_threshold: Float[Array, ""]
+    verdict: Int[Array, ""]
+
+
+def _of_one(trace: Float[Array, " sample"], noise: Float[Array, ""], rate: float, before: float) -> _Ends:
     spike = find_spike(trace, noise, rate, before)
     wave = find_wave(spike.trace, spike.bp2, spike.noise, spike.amplitude, rate)
+    has_wave = spike.exists & wave.exists
     baseline, is_cut = _baseline(spike, wave)
-    s, peak = wave.sign * wave.smooth, wave.sign * wave.smooth[wave.peak]
-    threshold = baseline + RETURN * (peak - baseline)
+    s = wave.sign * wave.smooth
+    threshold = baseline + RETURN * (s[wave.peak] - baseline)
     sample = jnp.arange(s.size)
     last = jnp.min(jnp.where((sample > wave.peak) & (s <= threshold), sample, s.size))
-    has_end = last < s.size
-    if method == "threshold":
-        at = jnp.clip(last, 1, s.size - 1)
-        end = at.astype(s.dtype) - (threshold - s[at]) / _positive(s[at - 1] - s[at])
-    else:
-        reach = odd_width(SMOOTHING, rate) // 2
-        slope = (jnp.roll(s, -reach) - jnp.roll(s, reach)) / (2 * reach)
-        is_return = (sample > wave.peak) & (sample <= last) & (sample + reach < s.size)
-        at = jnp.argmin(jnp.where(is_return, slope, jnp.inf))
-        end = at.astype(s.dtype) + (s[at] - baseline) / _positive(-slope[at])
-    verdict = jnp.where(~spike.exists, FieldVerdict.NO_SPIKE, jnp.where(is_cut | ~has_end, FieldVerdict.WAVE_CUT, 0))
-    verdict = jnp.where(spike.exists & ~wave.exists, FieldVerdict.NO_WAVE, verdict)
-    step = 1000.0 / rate
-    end = jnp.where(verdict == FieldVerdict.MEASURED, end * step, jnp.nan)
-    at_peak = jnp.where(spike.exists & wave.exists, wave.peak.astype(s.dtype) * step, jnp.nan)
-    return FieldPotential(end - spike.v_max.astype(s.dtype) * step, end, at_peak, verdict)
+    verdict = jnp.where(is_cut | (last == s.size), FieldVerdict.WAVE_CUT, FieldVerdict.MEASURED)
+    verdict = jnp.where(has_wave, verdict, jnp.where(spike.exists, FieldVerdict.NO_WAVE, FieldVerdict.NO_SPIKE))
+
+    def ms(samples, is_known):
+        return jnp.where(is_known, samples.astype(s.dtype) * (1000.0 / rate), jnp.nan)
+
+    return _Ends(
+        spike=ms(spike.v_max, spike.exists),
+        peak=ms(wave.peak, has_wave),
+        by_tangent=ms(_by_tangent(s, wave.peak, last, baseline, rate), verdict == FieldVerdict.MEASURED),
+        by_threshold=ms(_by_threshold(s, last, threshold), verdict == FieldVerdict.MEASURED),
+        verdict=verdict,
+    )
+
+
+def _by_tangent(s: Float[Array, " sample"], peak, last, baseline, rate: float) -> Float[Array, ""]:
+    """Where the line through the steepest return between two samples meets the baseline."""
+    reach = odd_width(SMOOTHING, rate) // 2
+    sample = jnp.arange(s.size)
+    slope = (jnp.roll(s, -reach) - jnp.roll(s, reach)) / (2 * reach)
+    is_return = (sample > peak) & (sample <= last) & (sample + reach < s.size)
+    at = jnp.argmin(jnp.where(is_return, slope, jnp.inf))
+    return at.astype(s.dtype) + (s[at] - baseline) / _positive(-slope[at])
+
+
+def _by_threshold(s: Float[Array, " sample"], last, threshold) -> Float[Array, ""]:
+    """Where the trace crosses the threshold before its first sample below it."""
+    at = jnp.clip(last, 1, s.size - 1)
+    return at.astype(s.dtype) - (threshold - s[at]) / _positive(s[at - 1] - s[at])
 
 
 def _baseline(spike: Spike, wave: Wave):

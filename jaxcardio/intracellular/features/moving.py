@@ -33,22 +33,34 @@ def samples_of(duration: float, sampling_rate: float) -> int:
     return max(1, round(duration * sampling_rate / 1000.0))
 
 
+SIZES = (4, 32, 256)
+"""Traces that are computed at once: few sizes, so that few programs are compiled, whatever the number of beats."""
+
+
 def over_traces(function: Callable[..., Any], *batches: Any, **options: Any) -> Any:
     """`function` of one trace, compiled and mapped over all leading axes: those of the first leaf but its last axis.
 
-    Traces of zeros fill the batch up to a power of two, so that batches of many sizes share a compiled program.
-    `options` go to the function as they are, and must be hashable.
+    Traces of zeros fill the batch up to one of `SIZES`; more than the last go in pieces. `options` go to the function
+    as they are, and must be hashable.
     """
-    leading = jax.tree.leaves(batches[0])[0].shape[:-1]
+    leaves = jax.tree.leaves(batches)
+    leading = leaves[0].shape[:-1]
     n = math.prod(leading)
-    spare = (1 << max(n - 1, 0).bit_length()) - n
+    run = _compiled(function, tuple(sorted(options.items())))
+    flat = jax.tree.map(lambda x: x.reshape(n, *x.shape[len(leading) :]), batches)
+    if is_traced(*leaves):
+        pieces = [run(*flat)]
+    else:
+        size = next((size for size in SIZES if n <= size), SIZES[-1])
+        starts = range(0, max(n, 1), size)
+        pieces = [run(*jax.tree.map(functools.partial(_piece, first=k, size=size), flat)) for k in starts]
+    found = jax.tree.map(lambda *x: jnp.concatenate(x)[:n], *pieces)
+    return jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), found)
 
-    def filled(x):
-        flat = x.reshape(n, *x.shape[len(leading) :])
-        return jnp.pad(flat, [(0, spare)] + [(0, 0)] * (flat.ndim - 1))
 
-    found = _compiled(function, tuple(sorted(options.items())))(*jax.tree.map(filled, batches))
-    return jax.tree.map(lambda x: x[:n].reshape(*leading, *x.shape[1:]), found)
+def _piece(x: Any, first: int, size: int) -> Any:
+    piece = x[first : first + size]
+    return jnp.pad(piece, [(0, size - len(piece))] + [(0, 0)] * (x.ndim - 1))
 
 
 @functools.lru_cache(maxsize=64)
