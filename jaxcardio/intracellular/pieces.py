@@ -93,10 +93,10 @@ def read_pieces(
         for k in range(0, len(channels), at_once):
             some = list(channels[k : k + at_once])
             values = recording.read(low, high, some)
-            for channel, row in zip(some, values, strict=True):
+            for row, channel in enumerate(some):
                 for piece in group:
-                    yield piece, channel, row[piece.low - low : piece.high - low].copy()
-            del values, row  # before the next ones are read; what was given away are copies
+                    yield piece, channel, values[row, piece.low - low : piece.high - low].copy()
+            del values  # before the next ones are read; what was given away are copies
 
 
 def _grouped(pieces: Sequence[Piece], samples: float) -> Iterator[list[Piece]]:
