@@ -26,6 +26,7 @@ SAID = {
     "AbstractDistribution": "Uniform, LogNormal, LatinHypercube or Sobol",
     "ActionPotentials": "the beats that `action_potentials` gives",
     "Path": "a path",
+    "Readable": "a recording, e.g. of Recording.load",
     "Trace": "a trace, e.g. of jaxcardio.simulate",
 }
 """What an argument of these types may be, in words; one of another class is an instance of that."""
