@@ -1,5 +1,6 @@
 """Training of PIA-UNET on pairs: Adam, shuffled batches, the best epoch by validation, checkpoints."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable
@@ -119,9 +120,9 @@ def train(
     weights = {"alpha": float(alpha), "beta": float(beta), "solver_weight": float(solver_weight)}
     settings = weights | {"epochs": epochs, "batch": batch, "rate": float(rate), "schedule": schedule}
     settings |= {"louder": float(louder), "seed": int(seed), "precision": precision}
-    steps = epochs * -(-len(pairs) // batch)
-    optimiser = optax.adam(optax.cosine_decay_schedule(rate, steps) if schedule == "cosine" else rate)
-    step = _step_of(optimiser, is_weight(net), pairs.sampling_rate, precision, weights)
+    steps = epochs * -(-len(pairs) // batch) if schedule == "cosine" else None
+    optimiser = _optimiser(float(rate), steps)
+    step = _step_of(optimiser, float(pairs.sampling_rate), precision, **weights)
     report = progress_bar("training", epochs, "epochs") if progress is True else progress or (lambda done: None)
     about = settings | {
         "net": dict(net.settings),
@@ -164,12 +165,19 @@ def _begun(net: PIAUNet, optimiser: optax.GradientTransformation, epochs: int) -
     return _State(net, optimiser.init(eqx.filter(net, is_weight(net))), net, jnp.asarray(0), unseen, unseen)
 
 
-def _step_of(optimiser, trained, sampling_rate: float, precision: str, weights: dict[str, float]) -> Callable:
-    """(net, optimiser's state, eap, iap) -> the three of them one step later, with the loss."""
+@functools.cache
+def _optimiser(rate: float, steps: int | None) -> optax.GradientTransformation:
+    """Adam, whose rate falls to 0 as half a cosine over so many steps; at a constant rate where None."""
+    return optax.adam(rate if steps is None else optax.cosine_decay_schedule(rate, steps))
+
+
+@functools.cache  # so that a training with the same settings, of another seed or resumed, is not compiled again
+def _step_of(optimiser: optax.GradientTransformation, sampling_rate: float, precision: str, **weights) -> Callable:
+    """(net, optimiser's state, eap, iap) -> net and state one step later, and the loss before it."""
 
     @eqx.filter_jit
     def step(net, optimiser_state, eap, iap):
-        trainable, rest = eqx.partition(net, trained)
+        trainable, rest = eqx.partition(net, is_weight(net))
 
         def loss(trainable):
             given = eap.astype(jnp.bfloat16) if precision == "bfloat16" else eap

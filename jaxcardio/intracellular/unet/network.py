@@ -133,7 +133,7 @@ class PIAUNet(eqx.Module):
 
 def is_weight(net: PIAUNet) -> PIAUNet:
     """A tree of truth values: which leaves are trained. Running statistics are not."""
-    weights = jax.tree.map(eqx.is_inexact_array, net)
+    weights = jax.tree.map(_is_inexact, net)
 
     def norms(tree: Any) -> list[BatchNorm]:
         found = jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, BatchNorm))
@@ -144,6 +144,11 @@ def is_weight(net: PIAUNet) -> PIAUNet:
     )
 
 
+def _is_inexact(leaf: Any) -> bool:
+    """Whether it is an array of floating-point numbers, or the shape of one."""
+    return hasattr(leaf, "dtype") and bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
+
+
 def count(tree: Any) -> int:
-    """Trained parameters of a network or a part of one."""
+    """Trained parameters of a network or a part of one, or of the shapes of one."""
     return sum(x.size for x in jax.tree.leaves(eqx.filter(tree, is_weight(tree))))
