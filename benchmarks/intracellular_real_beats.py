@@ -2,8 +2,8 @@
 
     python benchmarks/intracellular_real_beats.py [--data FILE] [--quick] [--out DIR]
 
-prints a table and writes intracellular_real_beats.json. Needs `jaxcardio[baseline]`; three minutes on one core. Errors
-are the mean over APD10 to APD100 of the beats of each recording, and `mean` that of the four. Rows:
+prints a table and writes intracellular_real_beats.json. Needs `jaxcardio[baseline]`; some four minutes on a quiet core.
+Errors are the mean over APD10 to APD100 of the beats of each recording, and `mean` that of the four. Rows:
 
 - `mean predictor`: the mean durations of the other recordings.
 - `published`: the trees of paper 000, by recording; `published, random split` is the same with beats of one recording
