@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +10,6 @@ from jaxtyping import ArrayLike, Float
 from ..annotations import typed
 from ..arguments import check_known, check_whole
 from ..progress import progress_bar
-from .batches import in_batches
 from .beats import LEVELS
 from .conduction import Conduction, conduction, matched_beats
 from .features import beat_rate_variability, early_afterdepolarisations, field_potential_duration, quiescences
@@ -114,8 +112,8 @@ def _tables(recording, network, beats: Beats, wanted, chosen, times, chunk: floa
             durations[name][at] = values
         outside = recording.kinds[part.channel] == "extracellular"
         for name in METHODS if outside else ():
-            fields[name][at] = in_batches(partial(_field, rate=rate, method=name), part.eap)
-        early[at] = in_batches(lambda x: early_afterdepolarisations(x, rate), np.asarray(part.prediction.median))
+            fields[name][at] = field_potential_duration(part.eap, rate, method=name).duration
+        early[at] = early_afterdepolarisations(part.prediction.median, rate)
         unfamiliar[at] = part.unfamiliar
         _keep_examples(examples, wanted_examples, row[part.channel], times[at], part)
     return {
@@ -125,10 +123,6 @@ def _tables(recording, network, beats: Beats, wanted, chosen, times, chunk: floa
         "unfamiliar": unfamiliar,
         "examples": tuple(example for _, (_, example) in sorted(examples.items())),
     }
-
-
-def _field(eap: np.ndarray, rate: float, method: Literal["tangent", "threshold"]) -> Any:
-    return field_potential_duration(eap, rate, method=method).duration
 
 
 def _moments(recording: Recording) -> list[float]:

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from .batches import in_batches
 from .beats import LEVELS
 from .features import action_potential_durations
 from .inference import Network
@@ -105,7 +104,7 @@ def _windows(held: "_Held", network: Network, beats: Beats, channel: int, of: np
 def _recorded(channel: int, which: np.ndarray, windows: np.ndarray, rate: float) -> Part:
     """What an electroporated channel shows: the action potential itself, with nothing to reconstruct."""
     iap = np.asarray(normalise_iap(windows), np.float32)
-    values = in_batches(lambda x: action_potential_durations(x, rate, LEVELS), iap).astype(np.float64)
+    values = np.asarray(action_potential_durations(iap, rate, LEVELS), np.float64)
     none = np.full(len(iap), np.nan, np.float32)
     prediction = Prediction(iap, iap, iap, Physics(none, none, none))
     return Part(channel, which, windows, prediction, Estimate(values, values, values), np.zeros(len(iap), bool))
