@@ -5,7 +5,9 @@ import inspect
 import json
 import re
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -25,6 +27,7 @@ from jaxcardio.intracellular.pairs import Pairs, synthesize_pairs
 from jaxcardio.intracellular.recording import Event, Recording
 from jaxcardio.intracellular.synthesis import Truth, synthesize_recording
 from jaxcardio.intracellular.train import train
+from jaxcardio.intracellular.unet import PIAUNet
 
 RATE, SECONDS, EVERY = 1000.0, 24.0, 1100.0
 """Of the recording: Hz, s, and ms from beat to beat."""
@@ -48,9 +51,17 @@ def folder(tmp_path_factory):
         values.astype(np.float32), RATE, channels=["A", "B", "C"], positions=positions, events=events
     )
     recording.save(place / "recording.h5")
-    library.save_network(place / "net.h5", library.Network(jc.intracellular.PIAUNet.small(jax.random.key(0)), RATE))
+    library.save_network(place / "net.h5", library.Network(tiny_network(), RATE))
     some_pairs(30).save(place / "pairs.h5")
     return place
+
+
+def tiny_network() -> PIAUNet:
+    """With random numbers for weights, which nobody has to compile."""
+    size = {"channels": 4, "depth": 1, "kernel": 5, "levels": 2, "samples": 1600, "physics_width": 4}
+    like = eqx.filter_eval_shape(lambda: PIAUNet(**size, key=jax.random.key(0)))
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda x: jnp.asarray(np.abs(rng.normal(0, 0.1, x.shape)), x.dtype), like)
 
 
 def some_pairs(cells: int, seed: int = 0) -> Pairs:
@@ -194,6 +205,14 @@ def test_an_untrained_network_misses_its_bars_and_its_table_is_written(folder, t
     assert float(found["mae"]) == pytest.approx(error, rel=1e-6)
 
 
+def test_intervals_are_corrected_on_pairs_that_are_named(folder, capsys):
+    pairs, given = str(folder / "pairs.h5"), ["--network", str(folder / "net.h5"), "--no-cache"]
+    main(["intracellular", "evaluate", pairs, *given])
+    assert "missed by pairs: coverage" in capsys.readouterr().out
+    main(["intracellular", "evaluate", pairs, "--calibration", pairs, *given])
+    assert "missed by pairs: coverage" not in capsys.readouterr().out
+
+
 def test_the_bar_is_that_of_another_device_where_the_training_had_none_of_it(folder, monkeypatch, tmp_path, capsys):
     good = Score("", 9, 3, 0.037, 5.0, 0.995, 3.0, 4.0, 0.0, 0.9, 0.9, 0.0, {})
     monkeypatch.setattr(cli, "evaluate", lambda net, sets, **_: Evaluation(tuple(good._replace(name=x) for x in sets)))
@@ -237,7 +256,7 @@ def test_a_recording_is_reconstructed_into_a_file_and_a_table(folder, tmp_path, 
 
 def test_only_the_channels_that_are_named(folder, tmp_path):
     out = tmp_path / "beats.h5"
-    given = ["--network", str(folder / "net.h5"), "--channels", "B", "--end", "5000", "--out", str(out), "--no-cache"]
+    given = ["--network", str(folder / "net.h5"), "--channels", "B", "--end", "6000", "--out", str(out), "--no-cache"]
     assert main(["intracellular", "reconstruct", str(folder / "recording.h5"), *given]) == 0
     assert ReconstructedBeats.load(out).channels == ("B",)
 

@@ -109,6 +109,7 @@ TEXT = {
     "--animation": ["nowhere/x.gif", "x.exe", "x", "."],
     "--drugs": ["", "no such", "none,,"],
     "--training": ["nofile.h5", "."],
+    "--calibration": ["nofile.h5", "."],
     "--checkpoint": ["nowhere/x", "."],
     "--plot": ["nowhere/x.png", "x.exe", "."],
     "--table": ["nowhere/x.csv", "x.exe", "."],

@@ -11,6 +11,7 @@ from jaxcardio.intracellular import monitoring as results
 from jaxcardio.intracellular.beats import LEVELS, Dropped, ReconstructedBeats
 from jaxcardio.intracellular.monitoring import Effect, Example, Monitoring, Period, Rhythm
 from jaxcardio.intracellular.pairs import Pairs
+from jaxcardio.intracellular.ranges import Range, Ranges
 from jaxcardio.intracellular.reasons import Reason
 from jaxcardio.intracellular.recording import Event
 from jaxcardio.intracellular.unet import Estimate
@@ -18,6 +19,7 @@ from jaxcardio.plot import intracellular
 
 TS = np.arange(1600) - 200.0
 """Of a window, ms from the peak."""
+OUTSIDE = ("extracellular",) * 5
 ADDED = Event(20_000.0, "drug", "dofetilide", 10.0)
 
 
@@ -39,7 +41,7 @@ def beats() -> ReconstructedBeats:
     traces = np.where(there[..., None], iap(400.0), np.nan).astype(np.float32)
     value = np.where(there[..., None], np.linspace(100.0, 460.0, len(LEVELS)), np.nan)
     return ReconstructedBeats(
-        ("A", "B", "C"), times, traces, traces - np.float32(0.03), traces + np.float32(0.05), 1000.0,
+        ("A", "B", "C"), OUTSIDE[:3], times, traces, traces - np.float32(0.03), traces + np.float32(0.05), 1000.0,
         Estimate(value, value - 20, value + 30), np.where(there, 40.0, np.nan),
         there & (np.arange(3) == 1)[:, None], (Dropped("C", None, Reason.FLAT),), "{}",
     )  # fmt: skip
@@ -64,17 +66,21 @@ def monitoring() -> Monitoring:
     mean = np.nanmean(change[:4], 0)
     p = np.array([0.2, 0.03, 0.002, 1e-4, *[1e-5] * 6])
     test = results.Test(mean, mean - 9, mean + 9, 0.1 * mean, p, p, np.full(levels, 4), np.ones((5, levels)))
+    none_inside = results.Test(*np.full((6, levels), np.nan), np.zeros(levels, int), np.full((5, levels), np.nan))
     potentials = {name: change[:, 8] + shift for name, shift in (("tangent", 3.0), ("threshold", np.nan))}
     period = Period(ADDED, (0.0, 20_000.0), (20_000.0, 40_000.0))
     count = np.array([20, 20, 20, 20, 0])
-    effect = Effect(period, Estimate(change, change - 9, change + 9), count, count, means[0], test, potentials)
+    effect = Effect(
+        period, Estimate(change, change - 9, change + 9), count, count, means[0], test, none_inside, potentials
+    )
     examples = [
         Example(k, at, iap(n), iap(n) - 0.02, iap(n) + 0.02, eap(n))
         for k in range(4) for at, n in ((19_500.0, 400.0), (39_500.0, 440.0))
     ]  # fmt: skip
     none = np.zeros(times.shape, bool)
     return Monitoring(
-        channels=("A", "B", "C", "D", "E"), times=times, durations=Estimate(value, value - 20, value + 30),
+        channels=("A", "B", "C", "D", "E"), kinds=OUTSIDE, times=times,
+        durations=Estimate(value, value - 20, value + 30),
         field_potentials={}, early=none, unfamiliar=none.copy(), effects=(effect,), examples=tuple(examples),
         rhythm=tuple(Rhythm(None, np.zeros((0, 2))) for _ in range(5)),  # pyright: ignore[reportArgumentType]
         conduction=None, events=(ADDED,), dropped=(), sampling_rate=1000.0, begin=0.0, end=40_000.0, about="{}",
@@ -165,6 +171,19 @@ def test_boxes_are_the_channels_changes(monitoring, unit):
     assert [line for line in weaker.split("\n") if line][:3] == ["n.s.", "*", "**"]
 
 
+def test_channels_that_measure_inside_are_no_part_of_the_boxes(monitoring, tmp_path):
+    effect = monitoring.effects[0]
+    effect.inside.effect[:] = 33.0
+    mixed = dataclasses.replace(monitoring, kinds=("intracellular", *OUTSIDE[1:]))
+    ax = intracellular.drug_changes(mixed)
+    values = effect.change.value[1:4, LEVELS.index(90)]
+    assert any(len(y) == 3 and np.allclose(y, values) for y in lines(ax))
+    assert "3 channels" in texts(ax) and [33.0] in [list(y) for y in lines(ax)]
+    assert "A (measured inside)" in intracellular.apd_over_time(mixed, "A").get_ylabel()
+    page = intracellular.overview(mixed)
+    assert "channel B" in page.subfigs[0].axes[0].get_ylabel(), "the first one that is reconstructed"
+
+
 def test_a_change_that_was_not_tested_has_no_star(monitoring):
     monitoring.effects[0].test.p_corrected[:] = np.nan
     assert texts(intracellular.drug_changes(monitoring)).count("no test") == 4
@@ -220,6 +239,19 @@ def test_changes_beside_those_of_the_field_potential(monitoring):
     assert np.allclose(tangent.get_xdata(), effect.change.value[:4, 8] + 3)
     assert np.allclose(tangent.get_ydata(), effect.change.value[:4, 8])
     assert [line.get_label() for line in ax.lines][:2] == ["tangent, 4 channels", "threshold, 0 channels"]
+
+
+def test_ranges_lie_where_the_published_ones_say():
+    feature = Range("delay_s", (0.4, 0.9), (0.4, 0.65, 1.15), (np.nan,) * 3)
+    correlation = Range("r(delay, APD90)", (0.91, 0.97), (0.93,) * 3, (0.82,) * 3)
+    left, right = intracellular.ranges(Ranges((feature,), (correlation,), 0.7))
+    spread, median = left.lines
+    assert np.allclose(spread.get_xdata(), [0.0, 1.5]) and np.allclose(median.get_xdata(), [0.5])
+    assert [label.get_text() for label in left.get_yticklabels()] == ["delay (s), 0.4 to 0.9"]
+    assert [line.get_xdata()[0] for line in right.lines] == [0.93, 0.82]
+    assert "70 % of the pairs" in texts(left)
+    with pytest.raises(ValueError, match="axes = 1; allowed: two"):
+        intracellular.ranges(Ranges((feature,), (), 0.7), [left])
 
 
 def test_predictions_against_the_truth():

@@ -14,6 +14,7 @@ from ..files.reading import open_hdf5
 from ..files.writing import write_csv, write_figure
 from ..intracellular.baseline import component_ridge, eap_as_prediction, mean_predictor
 from ..intracellular.beats import LEVELS, ReconstructedBeats
+from ..intracellular.conformal import calibrate
 from ..intracellular.evaluate import BARS, Evaluation, Score, evaluate, missed
 from ..intracellular.fitting import fit
 from ..intracellular.library import Network, load_network, save_network
@@ -25,7 +26,7 @@ from ..intracellular.preparations import drug_named
 from ..intracellular.reconstruct import reconstruct
 from ..intracellular.recorded_pairs import pairs_of
 from ..intracellular.recording import Recording
-from ..intracellular.recording.parts import MOST_CHANNELS
+from ..intracellular.recording.parts import INTRACELLULAR, MOST_CHANNELS
 from ..intracellular.synthesis import synthesize_recording
 from ..intracellular.unet import Estimate
 from ..text_tables import text_table
@@ -169,13 +170,12 @@ def _train(given: argparse.Namespace) -> int:
 
 
 def _evaluate(given: argparse.Namespace) -> int:
-    read = [*given.sources, given.training]
-    out = None if given.out is None else checked_output(given.out, (".json", ".csv"), inputs=[*read, given.network])
+    read = [*given.sources, given.training, given.calibration, given.network]
+    out = None if given.out is None else checked_output(given.out, (".json", ".csv"), inputs=read)
     network = _network(given)
-    training = None
-    if given.training is not None:
-        with argument("--training"):
-            training = _one_of_pairs(given.training, 0, network.sampling_rate)
+    training = _pairs_of_option("--training", given.training, network.sampling_rate)
+    calibration = _pairs_of_option("--calibration", given.calibration, network.sampling_rate)
+    network = network if calibration is None else calibrate(network, calibration)
     sets = {
         name: _one_of_pairs(source, k, network.sampling_rate)
         for k, (name, source) in enumerate(zip(_names(given.sources), given.sources, strict=True))
@@ -234,6 +234,13 @@ def _names(paths: Sequence[str]) -> list[str]:
     """A name for each file: its own without the ending, or all of it where two would be the same."""
     stems = [Path(path).stem for path in paths]
     return [stem if stems.count(stem) == 1 else path for stem, path in zip(stems, paths, strict=True)]
+
+
+def _pairs_of_option(option: str, path: str | None, rate: float) -> Pairs | None:
+    if path is None:
+        return None
+    with argument(option):
+        return _one_of_pairs(path, 0, rate)
 
 
 def _read_pairs(paths: Sequence[str], rate: float) -> Pairs:
@@ -374,15 +381,16 @@ def channel_table(found: ReconstructedBeats) -> str:
     rows, doubtful = [heading], False
     for k, channel in enumerate(found.channels):
         n = int(found.counts[k])
+        name = f"{channel} (measured inside)" if found.kinds[k] == INTRACELLULAR else channel
         if n == 0:
-            rows.append([channel, "0", "", *["-"] * (len(heading) - 3)])
+            rows.append([name, "0", "", *["-"] * (len(heading) - 3)])
             continue
         share = float(found.unfamiliar[k, np.isfinite(found.times[k])].mean())
         doubtful |= share > STRANGE
         dropped = sum(drop.channel == channel and drop.time is not None for drop in found.dropped)
         durations = [_duration(found.apd(level), k, "~" * (share > STRANGE)) for level in SHOWN]
         ratio = _middle(found.signal_to_noise[k])
-        rows.append([channel, str(n), str(dropped), *durations, f"{ratio:.0f}", f"{100 * share:.0f} %"])
+        rows.append([name, str(n), str(dropped), *durations, f"{ratio:.0f}", f"{100 * share:.0f} %"])
     lines = [text_table(rows)]
     if doubtful:
         lines.append("~ beats are unlike those of the training: do not trust the durations and their intervals")

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from ..intracellular.library import Network
     from ..intracellular.monitoring import Effect, Example, Monitoring
     from ..intracellular.pairs import Pairs
+    from ..intracellular.ranges import Ranges
 
 IAP = "iAP, normalised"
+INSIDE = "intracellular"
 MOST_NAMES = 64
 """Electrodes of a map whose names are written beside them."""
 GREY = "#B0B0B0"
@@ -34,6 +36,15 @@ MOST_PANELS, COLUMNS = 12, 6
 """Channels of a page, and how many of them are side by side."""
 STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 """p-values below which a change has so many stars."""
+SOURCES, SHIFTS = ("synthetic pairs", "real beats"), (-0.13, 0.13)
+FEATURES = {
+    "spike_width_s": "spike width (s)",
+    "delay_s": "delay (s)",
+    "dV1_over_dV2": "dV1 / dV2",
+    "dVd_over_dV1": "dVd / dV1",
+    "signal_to_noise": "S/N",
+}
+"""How they are called in a figure."""
 LANDMARKS = {
     "bp1": ("bp1", "o"),
     "v_max": (r"$V_{max}$", "^"),
@@ -76,7 +87,8 @@ def beat(
     _trace(ax, ts, beats.iap[k, index], beats.lower[k, index], beats.upper[k, index], COLOURS[0], "median")
     mark = "~" if beats.unfamiliar[k, index] else ""
     said = [f"APD{level} {mark}{_with_interval(beats.apd(level), k, index)}" for level in (50, 90)]
-    ax.set_title(f"channel {channel}, {beats.times[k, index] / 1000:.2f} s: {', '.join(said)}", **TITLE)
+    when = f"channel {channel}{_inside(beats.kinds[k])}, {beats.times[k, index] / 1000:.2f} s"
+    ax.set_title(f"{when}: {', '.join(said)}", **TITLE)
     ax.set_xlabel("time from the extracellular peak (ms)")
     ax.set_ylabel(IAP)
     if eap is not None or above is not None:
@@ -105,7 +117,8 @@ def beats_of_channels(beats: "ReconstructedBeats", *, most: int = MOST_PANELS) -
         beat(beats, beats.channels[k], index, ax)
         said = " ".join(_with_interval(beats.apd(90), k, index).split())
         strange = "~" * bool(beats.unfamiliar[k, index])
-        ax.set_title(f"{beats.channels[k]}, {beats.times[k, index] / 1000:.1f} s\nAPD90 {strange}{said}", **TITLE)
+        named = f"{beats.channels[k]}{_inside(beats.kinds[k])}"
+        ax.set_title(f"{named}, {beats.times[k, index] / 1000:.1f} s\nAPD90 {strange}{said}", **TITLE)
     _only_outer_labels(axes, len(shown))
     left = f"; {len(there) - len(shown)} more channels have beats" if len(there) > len(shown) else ""
     fig.suptitle(f"the middle beat of each channel{left}", **SMALL)
@@ -132,7 +145,7 @@ def apd_over_time(monitoring: "Monitoring", channel: str, levels: Sequence[int] 
     _mark_additions(ax, monitoring)
     ax.set_xlim(monitoring.begin / 1000, monitoring.end / 1000)
     ax.set_xlabel("time (s)")
-    ax.set_ylabel(f"APD of channel {channel} (ms)")
+    ax.set_ylabel(f"APD of channel {channel}{_inside(monitoring.kinds[k])} (ms)")
     legend(ax, ncols=len(levels), loc="lower right", bbox_to_anchor=(1, 1.0), borderaxespad=0, markerscale=3)
     return ax
 
@@ -150,7 +163,7 @@ def drug_changes(
 
     Boxes are quartiles, whiskers 1.5 times their distance; they are of the channels' own changes. The mean (in ms with
     its 95 % interval) is less the vehicle's change where one was added before. Stars: p, corrected for the levels,
-    below 0.05, 0.01, 0.001.
+    below 0.05, 0.01, 0.001. Squares: the mean of what electroporated channels measured, where there are such.
 
     Args:
         effect: which of `monitoring.effects`.
@@ -162,9 +175,9 @@ def drug_changes(
     ax, found = given_or_new(ax), _effect(monitoring, effect)
     places = [_level(level) for level in levels]
     jitter = np.random.default_rng(0).uniform(-0.16, 0.16, len(monitoring.channels))
-    test = found.test
+    test, outside = found.test, _outside(monitoring)
     for at, place in enumerate(places):
-        values = np.asarray(found.change.value)[:, place]
+        values = np.where(outside, np.asarray(found.change.value)[:, place], np.nan)
         values = values if unit == "ms" else 100 * values / found.control[:, place]
         there = np.isfinite(values)
         if there.any():
@@ -176,6 +189,9 @@ def drug_changes(
             ax.errorbar(at + 0.34, mean, [[mean - test.lower[place]], [test.upper[place] - mean]], **mark)
         else:
             ax.errorbar(at + 0.34, test.percent[place], **mark)
+        measured = found.inside.effect[place] if unit == "ms" else found.inside.percent[place]
+        label = "measured inside" if at == 0 and np.isfinite(measured) else None
+        ax.plot(at - 0.34, measured, "s", color=COLOURS[2], markersize=5, label=label)
         stars = _stars(float(test.p_corrected[place]))
         ax.annotate(
             stars, (at, values[there].max(initial=0.0)), (0, 4), textcoords="offset points", ha="center", **SMALL
@@ -184,8 +200,10 @@ def drug_changes(
     ax.margins(y=0.14)
     ax.set_xticks(np.arange(len(levels)), [f"APD{level}" for level in levels])
     ax.set_ylabel(f"change ({unit})")
-    n = int(np.isfinite(np.asarray(found.change.value)[:, places]).any(1).sum())
+    n = int(np.isfinite(np.asarray(found.change.value)[outside][:, places]).any(1).sum())
     ax.set_title(f"{_named(found.period.event)}, {n} channels", **TITLE)
+    if any(line.get_label() == "measured inside" for line in ax.lines):
+        legend(ax, loc="lower right")
     return ax
 
 
@@ -238,7 +256,7 @@ def beside_field_potentials(monitoring: "Monitoring", effect: int = 0, ax: Any =
     ValueError: no such effect, an unknown level.
     """
     ax, found, place = given_or_new(ax), _effect(monitoring, effect), _level(level)
-    apd = np.asarray(found.change.value)[:, place]
+    apd = np.where(_outside(monitoring), np.asarray(found.change.value)[:, place], np.nan)
     for colour, (method, change) in zip(COLOURS, found.field_potentials.items(), strict=False):
         there = np.isfinite(apd) & np.isfinite(change)
         label = f"{method}, {there.sum()} channels"
@@ -315,6 +333,57 @@ def features(
 
 
 @typed
+def ranges(found: "Ranges", axes: Sequence[Any] | None = None) -> Sequence[Any]:
+    """Features of synthetic pairs beside those of real recordings, of `jaxcardio.intracellular.ranges`, a row each.
+
+    On the first of the two axes features in units of their published range, whose ends are written beside it: points
+    are medians, lines reach from 5 to 95 %. On the second the correlations of the delay with durations.
+
+    ValueError: axes that are not two.
+    """
+    if axes is None:
+        axes = figure(1, 2, size=(9, 0.5 * len(found.features) + 1.3), width_ratios=[1.6, 1.0])[1]
+    if len(axes) != 2:
+        raise refusal("axes", len(axes), "", "two: for features and for correlations")
+    left, right = axes
+    left.axvspan(0, 1, color=INK, alpha=0.12, linewidth=0, label="real, published")
+    for at, row in enumerate(found.features):
+        low, high = row.real
+        for k, three in _of_each(row):
+            begin, middle, end = ((x - low) / (high - low) for x in three)
+            left.plot([begin, end], [at + SHIFTS[k]] * 2, color=COLOURS[k], linewidth=1.6)
+            left.plot(middle, at + SHIFTS[k], "o", color=COLOURS[k], label=SOURCES[k] if at == 0 else None)
+    left.set_xlabel("place in the published range")
+    left.set_xticks([0, 1], ["lowest", "highest"])
+    _name_rows(
+        left, [f"{FEATURES.get(row.name, row.name)}, {row.real[0]:g} to {row.real[1]:g}" for row in found.features]
+    )
+    left.set_title(f"repolarisation wave found in {100 * found.with_wave:.0f} % of the pairs", **TITLE)
+    for at, row in enumerate(found.correlations):
+        if at == 0:
+            right.axvspan(*row.real, color=INK, alpha=0.12, linewidth=0, label="real, published")
+        for k, three in _of_each(row):
+            right.plot(three[1], at + SHIFTS[k], "o", color=COLOURS[k], label=SOURCES[k] if at == 0 else None)
+    _name_rows(right, [row.name for row in found.correlations])
+    right.set_xlim(right=1.02)
+    right.set_xlabel("correlation")
+    legend(right, loc="lower left")
+    return axes
+
+
+def _of_each(row: Any) -> list[tuple[int, tuple[float, ...]]]:
+    """Numbers of the synthetic pairs and of the real beats, as far as they are known, by their place in `SOURCES`."""
+    both = enumerate((row.synthetic, row.recorded))
+    return [(k, three) for k, three in both if three is not None and np.isfinite(three).all()]
+
+
+def _name_rows(ax: Any, names: Sequence[str]) -> None:
+    ax.set_yticks(np.arange(len(names)), names)
+    ax.tick_params(axis="y", labelsize="small", length=0)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+
+
+@typed
 def overview(
     monitoring: "Monitoring", channel: str | None = None, *, positions: Float[ArrayLike, "channel 2"] | None = None
 ) -> Any:
@@ -325,7 +394,7 @@ def overview(
     beside the change of field potential durations; and how a beat travels over the array.
 
     Args:
-        channel: a label; by default the channel of the most beats.
+        channel: a label; by default the extracellular channel of the most beats.
         positions: of the monitored channels' electrodes, um (`recording.positions`), for the map.
 
     ValueError: an unknown channel, numbers of channels that differ.
@@ -333,7 +402,10 @@ def overview(
     counts = np.isfinite(monitoring.times).sum(-1)
     if not counts.any():
         return _empty_page("no beat was reconstructed")
-    chosen = int(counts.argmax()) if channel is None else _row(monitoring.channels, channel)
+    outside = counts * _outside(monitoring)
+    chosen = (
+        int((outside if outside.any() else counts).argmax()) if channel is None else _row(monitoring.channels, channel)
+    )
     there = [k for k, e in enumerate(monitoring.effects) if np.isfinite(np.asarray(e.change.value)).any()]
     others = [k for k in range(len(counts)) if k != chosen and _kept(monitoring, k)]
     rows = [(2.6, lambda part: _examples(monitoring, chosen, part))]
@@ -381,7 +453,7 @@ def _small_multiples(monitoring: "Monitoring", channels: Sequence[int], part: An
         for colour, (_, example) in zip(COLOURS, _kept(monitoring, k), strict=False):
             ts = _window_times(len(example.iap), monitoring.sampling_rate)
             _trace(ax, ts, example.iap, example.lower, example.upper, colour)
-        ax.set_title(f"channel {monitoring.channels[k]}", **TITLE)
+        ax.set_title(f"channel {monitoring.channels[k]}{_inside(monitoring.kinds[k])}", **TITLE)
         ax.set_xlabel("ms")
     _only_outer_labels(axes, len(channels))
 
@@ -396,13 +468,14 @@ def _changes(monitoring: "Monitoring", effect: int, part: Any) -> None:
 
 def _array(monitoring: "Monitoring", positions: Any, part: Any) -> None:
     """APD90 of all channels over time, and the map of the array where positions are known."""
-    if positions is None:
+    if positions is None or not (np.isfinite(monitoring.times).any(-1) & _outside(monitoring)).any():
         _every_channel(monitoring, part.subplots())
         return
     left, right = part.subplots(1, 2, width_ratios=[1.6, 1.0])
     _every_channel(monitoring, left)
     names = monitoring.channels if len(monitoring.channels) <= MOST_NAMES else None
-    conduction_map(positions, _activation(monitoring.times), right, names=names)
+    times = np.where(_outside(monitoring)[:, None], monitoring.times, np.nan)
+    conduction_map(positions, _activation(times), right, names=names)
     right.set_title(_speed(monitoring), **TITLE)
 
 
@@ -429,15 +502,17 @@ def _every_channel(monitoring: "Monitoring", ax: Any, level: int = 90) -> None:
     value = np.asarray(monitoring.apd(level).value)
     added = _additions(monitoring)
     base = monitoring.times < added[0].time if added else np.isfinite(monitoring.times)
-    for times, durations, is_base in zip(monitoring.times / 1000, value, base, strict=True):
+    for k, (times, durations) in enumerate(zip(monitoring.times / 1000, value, strict=True)):
         there = np.isfinite(times) & np.isfinite(durations)
-        if (there & is_base).any():
-            ax.plot(times[there], durations[there] - durations[there & is_base].mean(), linewidth=0.6, alpha=0.7)
+        if (there & base[k]).any():
+            look = {"linewidth": 0.6, "alpha": 0.7} | ({"color": INK} if monitoring.kinds[k] == INSIDE else {})
+            ax.plot(times[there], durations[there] - durations[there & base[k]].mean(), **look)
     ax.axhline(0, color=INK, linewidth=0.6)
     _mark_additions(ax, monitoring)
     ax.set_xlabel("time (s)")
     ax.set_ylabel(f"change of APD{level} (ms)")
-    ax.set_title("every channel", **TITLE)
+    dark = "; dark: measured inside" if INSIDE in monitoring.kinds else ""
+    ax.set_title(f"every channel{dark}", **TITLE)
 
 
 def _kept(monitoring: "Monitoring", channel: int) -> list[tuple[str, "Example"]]:
@@ -466,6 +541,16 @@ def _mark_additions(ax: Any, monitoring: "Monitoring") -> None:
 
 def _named(event: Any) -> str:
     return event.label if event.concentration is None else f"{event.label} {event.concentration:g} nM"
+
+
+def _outside(monitoring: "Monitoring") -> np.ndarray:
+    """Which channels record from outside."""
+    return np.array([kind != INSIDE for kind in monitoring.kinds], bool)
+
+
+def _inside(kind: str) -> str:
+    """What is said beside the name of a channel that is not reconstructed, but measured."""
+    return " (measured inside)" if kind == INSIDE else ""
 
 
 def _effect(monitoring: "Monitoring", effect: int) -> "Effect":

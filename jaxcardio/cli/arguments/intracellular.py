@@ -23,7 +23,7 @@ DEVICES = ("nea", "mea")
 UNITS = ("mV", "uV", "V")
 SMALL = "small"
 """The network that ships."""
-PREPARATIONS = 1000
+PREPARATIONS = 480
 """Made up to train on where no file is given."""
 seconds, minutes, hertz = number("s"), number("minutes"), number("Hz")
 
@@ -136,6 +136,9 @@ def _evaluate(parser: Parser) -> None:
     _network_argument(parser)
     parser.add_argument(
         "--training", metavar="PAIRS.h5", help="what it was trained on: for the mean action potential and a ridge"
+    )
+    parser.add_argument(
+        "--calibration", metavar="PAIRS.h5", help="correct the intervals on these first: other cells, of that device"
     )
     parser.add_argument("--out", metavar="FILE", help="also write the table (.json, .csv)")
 
