@@ -265,7 +265,7 @@ def _recorded(
     block: Potentials, seed: int, device: Device, rate: float, beats: int, dropped: Counter
 ) -> list[dict[str, Any]]:
     """The pairs of a block, each as a dictionary of fields."""
-    draws = [[np.random.default_rng((seed, r.index, k)) for k in range(beats)] for r in block.recipes]
+    draws = [[np.random.default_rng((seed, r.number, k)) for k in range(beats)] for r in block.recipes]
     probes = np.array([[int(draw.integers(len(PROBES))) for draw in row] for row in draws])
     channels = [[device.channel(draw) for draw in row] for row in draws]
     wanted = [_beats(block, k, probes[k], dropped) for k in range(len(block.recipes))]
@@ -275,7 +275,7 @@ def _recorded(
         for k, recipe in enumerate(block.recipes):
             if turn >= len(wanted[k]):
                 continue
-            source = NoiseSource((seed, recipe.index, turn), device.sampling_rate)
+            source = NoiseSource((seed, recipe.number, turn), device.sampling_rate)
             channel = channels[k][turn]
             unit = source.next(eaps.shape[1])
             noisy = eaps[k] + np.asarray(channel.noise(unit))
@@ -285,7 +285,9 @@ def _recorded(
             else:
                 found.append(
                     pair
-                    | dict(cell=seed * SEEDS_APART + recipe.index, drug=recipe.drug, concentration=recipe.concentration)
+                    | dict(
+                        cell=seed * SEEDS_APART + recipe.number, drug=recipe.drug, concentration=recipe.concentration
+                    )
                 )
     return sorted(found, key=lambda pair: pair["cell"])
 

@@ -4,7 +4,7 @@ A preparation is a strip of Kernik-Clancy cells coupled by gap junctions. Its po
 gets from its neighbours, are what an electrode sees (`electrode`).
 """
 
-import math
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -81,9 +81,9 @@ REPOLARISATION = (-2.3, 1.7)
 
 
 class Recipe(NamedTuple):
-    """What makes one preparation: a function of (seed, index) and the list of drugs alone."""
+    """What makes one preparation: a function of (seed, number) and the list of drugs alone."""
 
-    index: int
+    number: int
     drug: str
     concentration: float
     """nM."""
@@ -165,8 +165,8 @@ def _dose(drug: Drug | None, u: float) -> float:
     """The dose, nM, at which a share u of the way from the least to the most block of the main current is gone."""
     if drug is None:
         return 0.0
-    main = min(targets(KernikClancy2019(), drug).blocked, key=lambda current: float(drug.blocks[current].ic50))
-    ic50, hill = (float(x) for x in drug.blocks[main])
+    curves = [drug.blocks[current] for current in targets(KernikClancy2019(), drug).blocked]
+    ic50, hill = min((float(np.asarray(curve.ic50)), float(np.asarray(curve.hill))) for curve in curves)
     low, high = (np.log(b / (1 - b)) / hill for b in (LEAST_BLOCK, MOST_BLOCK))
     return float(ic50 * np.exp(low + u * (high - low)))
 
@@ -246,8 +246,8 @@ def coupled(
 
 def _integrated(values: dict[str, Array], period, coupling, rows, columns, settling: int, frames: int):
     # All cells in one axis, of a length that fills vectors, and parameters that are alike as numbers.
-    shape = next(iter(values.values())).shape
-    cells = math.prod(shape)
+    rows_there, columns_there, cultures = shape = next(iter(values.values())).shape
+    cells = rows_there * columns_there * cultures
     missing = -cells % VECTOR
 
     def flat(x):
@@ -256,15 +256,15 @@ def _integrated(values: dict[str, Array], period, coupling, rows, columns, settl
     cell = astype(KernikClancy2019(), jnp.float32).replace(**{name: flat(x) for name, x in values.items()})
     cell = hold(cell, "Na_i", "K_i")
     y = jax.tree.map(lambda x: jnp.full(cells + missing, x, jnp.float32), KernikClancy2019().initial_state())
-    first = flat((jnp.arange(shape[1]) == 0)[:, None])
-    couplings = _neighbours(shape, coupling)
+    first = flat((jnp.arange(columns_there) == 0)[:, None])
+    couplings = _neighbours((rows_there, columns_there, cultures), coupling)
     neighbours = [(stride, flat(weight).at[cells:].set(0)) for stride, weight in couplings]
     period = flat(period)
     solver = RushLarsen2()
     dt = jnp.asarray(DT, jnp.float32)
 
     def inflow(V):
-        return sum(weight * (jnp.roll(V, -stride) - V) for stride, weight in neighbours)
+        return functools.reduce(jnp.add, [weight * (jnp.roll(V, -stride) - V) for stride, weight in neighbours])
 
     def rates(t, y, args):
         since = t - FIRST_STIMULUS

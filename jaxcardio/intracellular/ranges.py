@@ -1,6 +1,5 @@
 """The ranges of real recordings beside those of synthetic pairs."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -9,12 +8,15 @@ import numpy as np
 from jaxtyping import Float
 
 from ..annotations import typed
-from ..arguments import refusal
 from ..text_tables import text_table
+from .baseline.table import FEATURES, read_beats
 from .features import COLUMNS, as_table, eap_features
 from .pairs import LEVELS, Pairs
 
 DELAY = COLUMNS.index("delay_s")
+NAMES = tuple(name.removesuffix("_s") for name in COLUMNS)
+SCALES = np.array([1000.0 if name.endswith("_s") else 1.0 for name in COLUMNS])
+"""Columns of `COLUMNS` in the table of recorded beats, and from whose units to theirs."""
 CORRELATED = (50, 60, 70, 80, 90)
 """Levels of the correlation of the delay with the APD, %."""
 REAL: Mapping[str, tuple[float, float]] = {
@@ -47,13 +49,17 @@ class Ranges(NamedTuple):
 
     def __str__(self) -> str:
         def three(x) -> str:
-            return "" if x is None else (f"{x[0]:.3g}" if x[0] == x[2] else f"{x[0]:.3g} / {x[1]:.3g} / {x[2]:.3g}")
+            return (
+                ""
+                if x is None or np.isnan(x[0])
+                else (f"{x[0]:.3g}" if x[0] == x[2] else f"{x[0]:.3g} / {x[1]:.3g} / {x[2]:.3g}")
+            )
 
         rows = [
             [r.name, f"{r.real[0]:g} to {r.real[1]:g}", three(r.synthetic), three(r.recorded)]
             for r in (*self.features, *self.correlations)
         ]
-        table = text_table(["feature", "real", "pairs (5 / 50 / 95 %)", "recorded (5 / 50 / 95 %)"], rows)
+        table = text_table([["feature", "real", "pairs (5 / 50 / 95 %)", "recorded (5 / 50 / 95 %)"], *rows])
         return f"{table}\nrepolarisation wave found in {100 * self.with_wave:.0f} % of the pairs"
 
 
@@ -63,24 +69,34 @@ def ranges(pairs: Pairs, recorded: str | Path | None = None) -> Ranges:
 
     Args:
         pairs: synthetic ones.
-        recorded: a CSV of one row a beat with the columns of `features.COLUMNS` and APD10 to APD100 (s).
+        recorded: a CSV of one row a beat, see `baseline.table.read_beats`, whose S/N it leaves out.
 
-    ValueError: a file that is not there, or lacks a column.
+    ValueError: a file that is not there, or is no such table.
     """
     features = np.asarray(as_table(eap_features(pairs.eap, pairs.sampling_rate)), np.float64)
-    mine = _quantiles(features), _correlations(features, pairs.apd)
-    table = None if recorded is None else _read(recorded)
-    theirs = None if table is None else (_quantiles(table[0]), _correlations(*table))
+    features[:, COLUMNS.index("signal_to_noise")] = (
+        pairs.signal_to_noise
+    )  # at any sampling rate the same, see `noise_level`
+    mine = _quantiles(features), _correlations(features[:, DELAY], pairs.apd)
+    theirs = None
+    if recorded is not None:
+        beats = read_beats(recorded)
+        columns = [beats.column(name) if name in FEATURES else np.full(len(beats.group), np.nan) for name in NAMES]
+        theirs = _quantiles(np.stack(columns, axis=1) / SCALES), _correlations(beats.column("delay"), beats.durations)
     found = tuple(
         Range(name, REAL[name], mine[0][k], None if theirs is None else theirs[0][k])
         for k, name in enumerate(COLUMNS)
         if name in REAL
     )
     correlations = tuple(
-        Range(f"r(delay, APD{level})", REAL_CORRELATION, (r,) * 3, None if theirs is None else (theirs[1][k],) * 3)
+        Range(f"r(delay, APD{level})", REAL_CORRELATION, _alike(r), None if theirs is None else _alike(theirs[1][k]))
         for k, (level, r) in enumerate(zip(CORRELATED, mine[1], strict=True))
     )
     return Ranges(found, correlations, float(np.isfinite(features[:, DELAY]).mean()))
+
+
+def _alike(r: float) -> tuple[float, float, float]:
+    return r, r, r
 
 
 def _quantiles(features: Float[np.ndarray, "beat feature"]) -> list[tuple[float, float, float]]:
@@ -89,31 +105,15 @@ def _quantiles(features: Float[np.ndarray, "beat feature"]) -> list[tuple[float,
 
 def _three(column: np.ndarray) -> tuple[float, float, float]:
     if not column.size:
-        return (np.nan,) * 3
+        return np.nan, np.nan, np.nan
     low, middle, high = np.quantile(column, [0.05, 0.5, 0.95])
     return float(low), float(middle), float(high)
 
 
-def _correlations(features: Float[np.ndarray, "beat feature"], apd: Float[np.ndarray, "beat level"]) -> list[float]:
+def _correlations(delay: Float[np.ndarray, " beat"], apd: Float[np.ndarray, "beat level"]) -> list[float]:
     found = []
     for level in CORRELATED:
-        both = np.stack([features[:, DELAY], apd[:, LEVELS.index(level)]])
+        both = np.stack([delay, apd[:, LEVELS.index(level)]])
         both = both[:, np.isfinite(both).all(0)]
         found.append(float(np.corrcoef(both)[0, 1]) if both.shape[1] > 2 else np.nan)
     return found
-
-
-def _read(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Features and APDs (ms) of a table of beats."""
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        features = np.array([[float(row[name]) for name in COLUMNS] for row in rows])
-        apd = np.array([[1000 * float(row[f"APD{level}"]) for level in LEVELS] for row in rows])
-    except OSError as error:
-        raise refusal("recorded", path, "", f"a file that can be read ({error.strerror})") from None
-    except (KeyError, ValueError, TypeError) as error:
-        raise ValueError(f"recorded = {path}: no table of beats ({error})") from None
-    if not rows:
-        raise ValueError(f"recorded = {path}: no rows; allowed: a table of beats")
-    return features, apd

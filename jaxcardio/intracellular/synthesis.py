@@ -175,7 +175,7 @@ def synthesize_recording(
         kinds=["intracellular" if inside else "extracellular" for inside in is_inside],
         partners=[int(k) + 1 if paired and k % 2 == 0 and k + 1 < channels else -1 for k in at],
         positions=np.stack([columns, rows], axis=1) * PITCH,
-        limits=[[-array.limit, array.limit]] * channels,
+        limits=np.array([[-array.limit, array.limit]] * channels),
         events=events,
         notes=[f"synthetic: jaxcardio, device {device}, seed {seed}"],
         n_samples=n_samples,
@@ -312,20 +312,19 @@ class _Stream:
     def _of_channel(self, k: int, first: int, last: int) -> np.ndarray:
         electrode, (high, low), (high_state, low_state) = self._electrodes[k], self._circuits[k], self._states[k]
         v, high_state = streamed(self._beats(self._waveforms.cleft[:, k], first, last)[None], high, high_state, "zero")
-        pulsed = self._is_inside[k] and last > self._pulse
-        if pulsed:
-            since = (np.arange(first, last) - self._pulse) * (1000 / self._device.sampling_rate)
+        since = (np.arange(first, last) - self._pulse) * (1000 / self._device.sampling_rate)
+        is_open = self._is_inside[k] and since[-1] >= 0
+        if is_open:
             access, resealing = float(electrode.electroporation.access), float(electrode.electroporation.resealing)
             share = np.where(since < 0, 0.0, access * np.exp(-np.maximum(since, 0) / resealing))
             v = v + share * self._beats(self._waveforms.V[:, k], first, last)
         v, low_state = streamed(v, low, low_state, "same")
         self._states[k] = high_state, low_state
-        sizes, unit = electrode.noise, self._sources[k].next(last - first)
-        noise = np.array([sizes.white, sizes.pink, sizes.mains, sizes.drift], np.float32) @ self._sources[k].next(
-            last - first
-        )
-        found = float(electrode.gain) * v[0] + noise
-        if pulsed:
+        sizes = [float(x) for x in jax.tree.leaves(electrode.noise)]
+        found = float(electrode.gain) * v[0]
+        for size, unit in zip(sizes, self._sources[k].next(last - first), strict=True):
+            found += size * unit
+        if is_open:
             found[(since >= 0) & (since < float(electrode.electroporation.blind))] = self._device.limit
         return found
 
