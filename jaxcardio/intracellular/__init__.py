@@ -38,6 +38,7 @@ from .pairs import split as split
 from .pairs import synthesize_pairs as synthesize_pairs
 from .peaks import Beats as Beats
 from .peaks import find_beats as find_beats
+from .ranges import ranges as ranges
 from .reasons import Reason as Reason
 from .reasons import explain as explain
 from .reconstruct import reconstruct as reconstruct
