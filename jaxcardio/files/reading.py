@@ -354,7 +354,7 @@ class Dataset(_Element):
             self.shape: tuple[int, ...] = found.shape
             """As claimed by the file."""
             self._filters = _filters(found, plugins)
-        self._checked = self._fits = False
+        self._checked = self._fits = self._complete = False
 
     @property
     def size(self) -> int:
@@ -429,6 +429,9 @@ class Dataset(_Element):
             raise ValueError(
                 f"chunks of {_megabytes(item * math.prod(chunk))}; allowed: <= {_megabytes(LARGEST_CHUNK)}"
             )
+        else:
+            there = math.prod(-(-n // k) for n, k in zip(self.shape, chunk, strict=True))
+            self._complete = self._found.id.get_num_chunks() == there
         if self.size * item > MOST_PACKED * self._budget.size:
             raise ValueError(f"{self._claim()} in a file of {_megabytes(self._budget.size)}; allowed: what fits in it")
 
@@ -449,27 +452,18 @@ class Dataset(_Element):
     def _check_touched(self, row: int, begin: int, end: int) -> None:
         """That each chunk of this row and these columns is there, and becomes no more than its size."""
         chunk = self._found.chunks
-        if chunk is None:
+        if chunk is None or (self._complete and h5py.h5z.FILTER_DEFLATE not in self._filters):
             return
         most = self.dtype.itemsize * math.prod(chunk) + 4
         for column in range(begin // chunk[1] * chunk[1], end, chunk[1]):
-            offset = (row // chunk[0] * chunk[0], column)
-            about = self._found.id.get_chunk_info_by_coord(offset)
-            if about.byte_offset is None and not self._is_there(offset):
-                raise ValueError(f"columns {column} to {column + chunk[1] - 1} were never written")
-            self._check_chunk(offset, about.size, most)
-
-    def _is_there(self, offset: tuple[int, ...]) -> bool:
-        """Whether there is a chunk, although HDF5 says that there is none: of a dataset that can only grow along an
-        axis that is not the first one, it looks for another one's address."""
-        most = self._found.maxshape or ()
-        if most[:1] == (None,) or most.count(None) != 1:
-            return False
-        try:
-            self._found.id.read_direct_chunk(offset)
-        except (OSError, RuntimeError):
-            return False
-        return True
+            # HDF5's own list of chunks is slow to look into, and wrong for a dataset that grows along its rows.
+            try:
+                mask, packed = self._found.id.read_direct_chunk((row // chunk[0] * chunk[0], column))
+            except (OSError, RuntimeError):
+                if self._complete:
+                    raise
+                raise ValueError(f"columns {column} to {column + chunk[1] - 1} were never written") from None
+            self._check_packed(mask, packed, most)
 
     def _check(self, shape: tuple[int | None, ...] | None, kinds: str) -> None:
         if self.dtype.kind not in kinds:
@@ -503,14 +497,15 @@ class Dataset(_Element):
         most = self.dtype.itemsize * math.prod(self._found.chunks or ()) + 4
         for k in range(self._found.id.get_num_chunks()):
             about = self._found.id.get_chunk_info(k)
-            self._check_chunk(about.chunk_offset, about.size, most)
+            if about.size > 2 * most + 64:
+                raise ValueError(f"a chunk of {about.size} bytes; allowed: {most}")
+            mask, packed = self._found.id.read_direct_chunk(about.chunk_offset)
+            self._check_packed(mask, packed, most)
 
-    def _check_chunk(self, offset: tuple[int, ...], size: int, most: int) -> None:
+    def _check_packed(self, mask: int, packed: bytes, most: int) -> None:
+        """That a chunk as it is stored becomes no more than its size; `mask`: the filters that it did not go through."""
         if h5py.h5z.FILTER_DEFLATE not in self._filters:
             return
-        if size > 2 * most + 64:
-            raise ValueError(f"a chunk of {size} bytes; allowed: {most}")
-        mask, packed = self._found.id.read_direct_chunk(offset)
         if mask & 1 << self._filters.index(h5py.h5z.FILTER_DEFLATE):
             return
         if len(zlib.decompressobj().decompress(packed, most + 1)) > most:
