@@ -16,7 +16,7 @@ SAMPLES = 800
 
 
 def tiny(**settings) -> PIAUNet:
-    settings = {"channels": 4, "depth": 1, "levels": 2, "kernel": 11, "physics_width": 4, "samples": SAMPLES} | settings
+    settings: dict[str, Any] = {"channels": 4, "depth": 1, "levels": 2, "kernel": 11, "physics_width": 4, "samples": SAMPLES} | settings
     return PIAUNet(**settings, key=jax.random.key(0))
 
 

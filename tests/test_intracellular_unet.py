@@ -51,7 +51,7 @@ def test_the_small_network_is_small_and_so_is_its_file(tmp_path):
 
 @pytest.mark.parametrize(("quantiles", "sets"), [("non-crossing", (3,)), ("published", (3,)), ("none", ())])
 def test_shapes_and_bounds(quantiles, sets):
-    found = eqx.filter_jit(tiny(quantiles))(50 * windows(2))
+    found = eqx.filter_jit(tiny(quantiles))(jnp.asarray(50 * windows(2)))
     assert all(trace.shape == (2, 500) and trace.dtype == jnp.float32 for trace in found[:3])
     for name, values in found.physics._asdict().items():
         low, high = BOUNDS[name]

@@ -75,7 +75,7 @@ def calibrate(network: Network, pairs: Pairs, coverage: ArrayLike = 0.9) -> Netw
 def coverage(network: Network, pairs: Pairs) -> Coverage:
     """How often the network's intervals hold on pairs, as it is (calibrated or not)."""
     prediction = network(pairs.eap)
-    lower, median, upper = prediction[:3]
+    lower, median, upper = (np.asarray(trace) for trace in prediction[:3])
     actual = np.asarray(pairs.iap)
     value, low, high = network.apd(prediction, LEVELS)
     true = np.asarray(pairs.apd, np.float64)

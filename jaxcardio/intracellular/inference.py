@@ -87,7 +87,9 @@ class Network:
             batch = eap[first : first + BATCH]
             filled = np.zeros((BATCH, self.samples), np.float32)
             filled[: len(batch)] = batch
-            parts.append(jax.tree.map(lambda x, n=len(batch): np.asarray(x)[:n], _forward(self.unet, filled)))
+            parts.append(
+                jax.tree.map(lambda x, n=len(batch): np.asarray(x)[:n], _forward(self.unet, jnp.asarray(filled)))
+            )
         return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
     @typed
@@ -149,11 +151,11 @@ class Network:
         if not self.corrections.is_calibrated:
             return prediction
         found = Estimate(prediction.median, prediction.lower, prediction.upper)
-        median, lower, upper = widened(found, np.float32(self.corrections.trace), np.float32(NARROWEST))
+        median, lower, upper = widened(found, self.corrections.trace, NARROWEST)
         return Prediction(lower, median, upper, prediction.physics)
 
 
-def widened(found: Estimate, factor: np.ndarray, least: float) -> Estimate:
+def widened(found: Estimate, factor: np.ndarray | float, least: float) -> Estimate:
     """Intervals with their half-widths (at least `least`) multiplied by a factor >= 0; in order whatever they were."""
     below, above = half_widths(found, least)
     return Estimate(found.value, found.value - factor * below, found.value + factor * above)

@@ -128,7 +128,8 @@ class PIAUNet(eqx.Module):
             y, level = level(skips.pop(), y, training)
             decoder.append(level)
         net = eqx.tree_at(lambda net: (net.encoder, net.decoder), self, (tuple(encoder), tuple(decoder)))
-        return Prediction(*self.traces(y), self.physics(y)), net
+        lower, median, upper = self.traces(y)
+        return Prediction(lower, median, upper, self.physics(y)), net
 
 
 def is_weight(net: PIAUNet) -> PIAUNet:
