@@ -108,16 +108,16 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
-def write(path: Path, name: str, texts: str = "bytes") -> Case:
+def write(path: Path, name: str) -> Case:
     found = CASES[name]
-    write_mcs(path, *found.parts, texts=texts)
+    write_mcs(path, *found.parts)
     return found
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_each_case_is_read_right_and_the_short_way_is_wrong(tmp_path, name):
     path = tmp_path / "recording.h5"
-    _, values, times, options = write(path, name, "utf-8" if "micro" in name else "bytes")
+    _, values, times, options = write(path, name)
     assert is_right(reading(Recording.load(path, **options)), values, times)
     assert not is_right(naive(path), values, times)
 

@@ -503,7 +503,7 @@ class Dataset(_Element):
             self._check_packed(mask, packed, most)
 
     def _check_packed(self, mask: int, packed: bytes, most: int) -> None:
-        """That a chunk as it is stored becomes no more than its size; `mask`: the filters that it did not go through."""
+        """That a chunk as it is stored becomes no more than its size; `mask`: filters that it did not go through."""
         if h5py.h5z.FILTER_DEFLATE not in self._filters:
             return
         if mask & 1 << self._filters.index(h5py.h5z.FILTER_DEFLATE):
