@@ -179,7 +179,7 @@ def test_channels_that_measure_inside_are_no_part_of_the_boxes(monitoring, tmp_p
     values = effect.change.value[1:4, LEVELS.index(90)]
     assert any(len(y) == 3 and np.allclose(y, values) for y in lines(ax))
     assert "3 channels" in texts(ax) and [33.0] in [list(y) for y in lines(ax)]
-    assert "A (measured inside)" in intracellular.apd_over_time(mixed, "A").get_ylabel()
+    assert "A (inside)" in intracellular.apd_over_time(mixed, "A").get_ylabel()
     page = intracellular.overview(mixed)
     assert "channel B" in page.subfigs[0].axes[0].get_ylabel(), "the first one that is reconstructed"
 

@@ -376,12 +376,15 @@ def _draw(place: Path | None, draw: Callable[[], Any]) -> None:
 
 
 def channel_table(found: ReconstructedBeats) -> str:
-    """A line a channel: beats, durations with their mean intervals, signal to noise; below it what was left out."""
+    """A line a channel: beats, median durations with their median limits, signal to noise; below it what was left out.
+
+    Durations of electroporated channels ("inside") are measured, not reconstructed, and have no interval.
+    """
     heading = ["channel", "beats", "left out", *(f"APD{level}, ms (90 %)" for level in SHOWN), "S/N", "unfamiliar"]
     rows, doubtful = [heading], False
     for k, channel in enumerate(found.channels):
         n = int(found.counts[k])
-        name = f"{channel} (measured inside)" if found.kinds[k] == INTRACELLULAR else channel
+        name = f"{channel} (inside)" if found.kinds[k] == INTRACELLULAR else channel
         if n == 0:
             rows.append([name, "0", "", *["-"] * (len(heading) - 3)])
             continue
@@ -402,7 +405,9 @@ def channel_table(found: ReconstructedBeats) -> str:
 def _duration(found: Estimate, channel: int, mark: str) -> str:
     """Median over the beats of a channel, and the medians of the intervals' ends."""
     value, low, high = (_middle(np.asarray(x)[channel]) for x in found)
-    return f"{mark}{value:.0f} ({low:.0f} to {high:.0f})" if np.isfinite(value) else "-"
+    if not np.isfinite(value):
+        return "-"
+    return f"{mark}{value:.0f}" + f" ({low:.0f} to {high:.0f})" * (low < high)
 
 
 def _middle(values: np.ndarray) -> float:

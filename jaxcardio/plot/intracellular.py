@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ..intracellular.ranges import Ranges
 
 IAP = "iAP, normalised"
+SHOWN = (-0.3, 1.5)
+"""Of a normalised trace: rest is 0.1 and the peak 1; a wider interval is cut off."""
 INSIDE = "intracellular"
 MOST_NAMES = 64
 """Electrodes of a map whose names are written beside them."""
@@ -115,7 +117,7 @@ def beats_of_channels(beats: "ReconstructedBeats", *, most: int = MOST_PANELS) -
     for ax, k in zip(axes.flat, shown, strict=False):
         index = int(beats.counts[k]) // 2
         beat(beats, beats.channels[k], index, ax)
-        said = " ".join(_with_interval(beats.apd(90), k, index).split())
+        said = _with_interval(beats.apd(90), k, index)
         strange = "~" * bool(beats.unfamiliar[k, index])
         named = f"{beats.channels[k]}{_inside(beats.kinds[k])}"
         ax.set_title(f"{named}, {beats.times[k, index] / 1000:.1f} s\nAPD90 {strange}{said}", **TITLE)
@@ -494,7 +496,7 @@ def _speed(monitoring: "Monitoring") -> str:
     if not measured.size:
         return "median beat: no speed resolved"
     low, middle, high = np.percentile(measured, [25, 50, 75])
-    return f"median beat: {middle:.3g} mm/ms ({low:.3g} to {high:.3g}, quartiles of {measured.size} beats)"
+    return f"{middle:.3g} mm/ms ({low:.3g} to {high:.3g}, quartiles)"
 
 
 def _every_channel(monitoring: "Monitoring", ax: Any, level: int = 90) -> None:
@@ -550,7 +552,7 @@ def _outside(monitoring: "Monitoring") -> np.ndarray:
 
 def _inside(kind: str) -> str:
     """What is said beside the name of a channel that is not reconstructed, but measured."""
-    return " (measured inside)" if kind == INSIDE else ""
+    return " (inside)" if kind == INSIDE else ""
 
 
 def _effect(monitoring: "Monitoring", effect: int) -> "Effect":
@@ -580,11 +582,14 @@ def _window_times(samples: int, rate: float) -> np.ndarray:
 def _trace(ax: Any, ts: np.ndarray, median: Any, lower: Any, upper: Any, colour: str, label: str | None = None) -> None:
     ax.fill_between(ts, np.asarray(lower), np.asarray(upper), color=colour, alpha=0.25, linewidth=0)
     ax.plot(ts, np.asarray(median), color=colour, linewidth=1.2, label=label)
+    ax.set_ylim(*SHOWN)
 
 
 def _with_interval(found: Any, channel: int, index: int) -> str:
     value, low, high = (float(np.asarray(x)[channel, index]) for x in found)
-    return f"{value:.0f} ms ({low:.0f} to {high:.0f})" if np.isfinite(value) else "none"
+    if not np.isfinite(value):
+        return "none"
+    return f"{value:.0f} ms" + f" ({low:.0f} to {high:.0f})" * (low < high)
 
 
 def _box(ax: Any, values: np.ndarray, at: float) -> None:
