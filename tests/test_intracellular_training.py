@@ -16,8 +16,8 @@ SAMPLES = 800
 
 
 def tiny(**settings) -> PIAUNet:
-    settings: dict[str, Any] = {"channels": 4, "depth": 1, "levels": 2, "kernel": 11, "physics_width": 4, "samples": SAMPLES} | settings
-    return PIAUNet(**settings, key=jax.random.key(0))
+    small: dict[str, Any] = {"channels": 4, "depth": 1, "levels": 2, "physics_width": 4, "samples": SAMPLES}
+    return PIAUNet(**(small | settings), key=jax.random.key(0))
 
 
 @pytest.fixture(scope="module")

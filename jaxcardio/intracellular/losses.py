@@ -40,11 +40,12 @@ REST = 0.1
 """Of a trace normalised by Eq 10, whose peak is 1."""
 STEP = 0.5
 """Longest step of the simulated model, ms."""
+Values = Array | np.ndarray
 
 
 @typed
 def mean_absolute_error(
-    actual: Float[Array, "batch sample"], predicted: Float[Array, "batch sample"]
+    actual: Float[Values, "batch sample"], predicted: Float[Values, "batch sample"]
 ) -> Float[Array, ""]:
     """Mean of |predicted - actual| (Eq 18)."""
     return jnp.mean(jnp.abs(predicted - actual))
@@ -52,7 +53,7 @@ def mean_absolute_error(
 
 @typed
 def pinball(
-    actual: Float[Array, "batch sample"], predicted: Float[Array, "batch sample"], q: float
+    actual: Float[Values, "batch sample"], predicted: Float[Values, "batch sample"], q: float
 ) -> Float[Array, ""]:
     """Mean of max(q u, (q - 1) u) with u = actual - predicted: lowest where a share q of the values lies below.
 
@@ -65,14 +66,14 @@ def pinball(
 
 
 @typed
-def potential(iap: Float[Array, "batch sample"]) -> Float[Array, "batch sample"]:
+def potential(iap: Float[Values, "batch sample"]) -> Float[Array, "batch sample"]:
     """A trace normalised by Eq 10 (rest 0.1, peak 1) as the model's v (rest 0, peak 1)."""
-    return (iap - REST) / (1 - REST)
+    return (jnp.asarray(iap) - REST) / (1 - REST)
 
 
 @typed
 def derivatives(
-    v: Float[Array, "batch sample"], sampling_rate: float
+    v: Float[Values, "batch sample"], sampling_rate: float
 ) -> tuple[Float[Array, "batch inner"], Float[Array, "batch inner"], Float[Array, "batch inner"]]:
     """The smoothed trace without its ends, and its first and second time derivatives (Eqs 16, 17), 1/t.u. and 1/t.u.^2.
 
@@ -89,13 +90,13 @@ def derivatives(
 
 @typed
 def recovery_rate(
-    v: Float[Array, "batch sample"], a: Float[Array, " batch"], x: Float[Array, " batch"]
+    v: Float[Values, "batch sample"], a: Float[Values, " batch"], x: Float[Values, " batch"]
 ) -> Float[Array, "batch sample"]:
     """eps of Eq 14, 1/t.u.: x below the threshold a, 1 - x above, with n = 1000.
 
     Its gradient is that of n = 50: the same step, seen from further away.
     """
-    a, x = a[:, None], x[:, None]
+    a, x = jnp.asarray(a)[:, None], jnp.asarray(x)[:, None]
     sharp, soft = (jax.nn.sigmoid(n * (v - a)) for n in (SHARPNESS, SOFTNESS))
     above = soft + jax.lax.stop_gradient(sharp - soft)
     return x + (1 - 2 * x) * above
@@ -103,7 +104,7 @@ def recovery_rate(
 
 @typed
 def aliev_panfilov_residual(
-    v: Float[Array, "batch sample"], physics: Physics, sampling_rate: float
+    v: Float[Values, "batch sample"], physics: Physics, sampling_rate: float
 ) -> Float[Array, "batch inner"]:
     """v F_AP (Eq 15 times v, as in the released code), 1/t.u.^2, at all samples but those near the ends.
 
@@ -124,14 +125,14 @@ def aliev_panfilov_residual(
 
 
 @typed
-def physics_loss(iap: Float[Array, "batch sample"], physics: Physics, sampling_rate: float) -> Float[Array, ""]:
+def physics_loss(iap: Float[Values, "batch sample"], physics: Physics, sampling_rate: float) -> Float[Array, ""]:
     """Mean of |v F_AP| of normalised traces (Eqs 19, 22), 1/t.u.^2."""
     return jnp.mean(jnp.abs(aliev_panfilov_residual(potential(iap), physics, sampling_rate)))
 
 
 @typed
 def simulated(
-    physics: Physics, start: Float[Array, " batch"], samples: int, sampling_rate: float
+    physics: Physics, start: Float[Values, " batch"], samples: int, sampling_rate: float
 ) -> Float[Array, "batch sample"]:
     """v of `AlievPanfilovModified` with these parameters, from v = start and w = 0, by Heun's method.
 
@@ -156,7 +157,7 @@ def simulated(
 
 
 @typed
-def solver_loss(iap: Float[Array, "batch sample"], physics: Physics, sampling_rate: float) -> Float[Array, ""]:
+def solver_loss(iap: Float[Values, "batch sample"], physics: Physics, sampling_rate: float) -> Float[Array, ""]:
     """Mean distance of normalised traces from the model simulated with the predicted k, a and x.
 
     Each run begins at the trace's steepest rise, with the trace's potential there (at least half way from the threshold
@@ -177,7 +178,7 @@ def solver_loss(iap: Float[Array, "batch sample"], physics: Physics, sampling_ra
 
 @typed
 def total_loss(
-    actual: Float[Array, "batch sample"],
+    actual: Float[Values, "batch sample"],
     predicted: Prediction,
     sampling_rate: float,
     *,
