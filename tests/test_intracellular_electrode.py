@@ -1,12 +1,16 @@
 """Electrodes against closed forms, finite differences and the noise that was asked for."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.signal import welch
+from tissue_runs import showing
 
+import jaxcardio as jc
 from jaxcardio.intracellular.electrode import (
     DEVICES,
     Channel,
@@ -20,6 +24,8 @@ from jaxcardio.intracellular.electrode import (
     low_pass,
 )
 from jaxcardio.intracellular.electrode.circuit import high_pass_recursion, low_pass_recursion, streamed
+from jaxcardio.tissue import Tissue
+from jaxcardio.tissue.measure.electrogram import electrogram
 
 DT = 0.1
 
@@ -31,7 +37,7 @@ def beat(t):
 
 
 def channel(**changes):
-    fields = dict(
+    fields: dict[str, Any] = dict(
         seal=Seal(), noise=Noise(0.005, 0.001, 0.001, 0.01), electroporation=Electroporation(),
         high_pass=jnp.asarray(500.0), low_pass=jnp.asarray(1.2), gain=jnp.asarray(1.1),
     )  # fmt: skip
@@ -119,6 +125,22 @@ def test_far_from_cells_whose_currents_cancel_the_field_is_a_dipole():
     np.testing.assert_allclose(near / far, 100.0, rtol=1e-3)
     exact = 60e-3 * 20 / (4 * np.pi * 1e8)
     np.testing.assert_allclose(far, exact, rtol=1e-5)
+
+
+def test_the_field_of_a_cable_is_that_of_the_tissue_s_electrogram_and_goes_through_the_same_amplifier():
+    """A wave on 200 cells of 0.1 mm: each has 140/mm x 0.1 mm^3 of membrane at 1 uF/cm^2, 1.4e5 pF."""
+    tissue = Tissue(jc.models.TenTusscher2004(), (200,), 0.1, 0.1)
+    x = tissue.centres()[0]
+    V = np.stack([-85 + 115 / (1 + np.exp((x - s) / 0.3)) for s in np.arange(5.0, 15.0, 0.05)])
+    seen = electrogram(showing(V, tissue, 0.1 * np.arange(len(V))), (10.0, 2.0, 0.0))
+    around = np.pad(V, ((0, 0), (1, 1)), mode="edge")
+    inflow = 0.1 / 0.1**2 * np.diff(around, 2, axis=1).T
+    distances = 1000 * np.hypot(x - 10.0, 2.0)
+    mine = field_potential(jnp.asarray(inflow), distances, capacitance=1.4e5)
+    np.testing.assert_allclose(mine, seen, atol=1e-9 * np.abs(seen).max() + 1e-9)
+    recorded = channel().amplified(seen, DT)
+    assert recorded.shape == seen.shape
+    np.testing.assert_allclose(recorded, 1.1 * low_pass(high_pass(seen, 500.0, DT), 1.2, DT), rtol=1e-12)
 
 
 def test_noise_has_the_size_and_the_colour_that_were_asked_for():

@@ -1,6 +1,7 @@
 """Synthetic pairs: the same whatever the chunk, cells kept whole, files, and the ranges of real recordings."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,9 +117,9 @@ def test_what_cannot_be_is_refused_by_name(do, said):
 
 
 def test_arrays_of_another_number_of_pairs_are_refused():
-    fields = vars(made_up())
+    fields: dict[str, Any] = vars(made_up())
     with pytest.raises(ValueError, match="noise: 3 pairs"):
-        Pairs(**(fields | {"noise": np.ones(3)}))
+        Pairs(**dict(fields, noise=np.ones(3)))
 
 
 def test_a_recipe_is_of_its_seed_and_number_alone_and_doses_block_5_to_80_percent():

@@ -1,5 +1,7 @@
 """Synthetic recordings: what is in the file is what is said to be true of it."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -90,7 +92,9 @@ def test_the_wave_runs_along_x_at_about_the_speed_of_cultures(made):
 
 def test_the_file_is_the_same_for_every_chunk(tmp_path, monkeypatch):
     monkeypatch.setattr(synthesis, "SETTLING", 1)
-    options = dict(channels=2, duration=4_000.0, electroporated_at=2_000.0, added_at=1_000.0, cycle_length=900.0)
+    options: dict[str, Any] = dict(
+        channels=2, duration=4_000.0, electroporated_at=2_000.0, added_at=1_000.0, cycle_length=900.0
+    )
     files = []
     for name, chunk in (("a.h5", 10_000.0), ("b.h5", 333.0)):
         made = synthesize_recording(tmp_path / name, chunk=chunk, concentration=1.0, **options)
