@@ -80,7 +80,7 @@ def filtered(values: np.ndarray, sections: np.ndarray, lowest: float, rate: floa
     from scipy.signal import sosfiltfilt
 
     values = np.asarray(values, np.float64)
-    n = values.shape[-1]
+    n = values.shape[-1] if values.ndim else 0
     if n < 2:
         raise ValueError(f"values: {n} samples; allowed: at least 2")
     return sosfiltfilt(sections, values, axis=-1, padlen=min(n - 1, round(PADDING * rate / lowest)))

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from ..annotations import typed
-from ..arguments import check
+from ..arguments import check, refusal
 
 SCALE = 60.0
 """An extracellular window is divided by so many standard deviations of the noise, Eq 11."""
@@ -62,6 +62,8 @@ def normalise_iap(values: ArrayLike) -> Float[Numbers, "*batch sample"]:
 
 
 def _floats(values: Any) -> Any:
+    if not np.ndim(values):
+        raise refusal("values", values, "mV", "numbers of shape (..., sample)")
     if isinstance(values, jax.Array):
         return values
     values = np.asarray(values)

@@ -32,8 +32,10 @@ def resample(
     check_known("from_rate", from_rate, "Hz", "above 0", lambda x: (x > 0) & np.isfinite(x))
     check_known("to_rate", to_rate, "Hz", "above 0", lambda x: (x > 0) & np.isfinite(x))
     values = np.asarray(values)
-    if values.dtype.kind != "f":
-        raise ValueError(f"values: of {values.dtype}; allowed: floating-point numbers")
+    if values.dtype.kind != "f" or not values.ndim:
+        raise ValueError(
+            f"values: {values.dtype} of shape {values.shape}; allowed: floating-point numbers, (..., sample)"
+        )
     ratio = ratio_of(float(np.asarray(from_rate)), float(np.asarray(to_rate)))
     if ratio == 1:
         return values.copy()

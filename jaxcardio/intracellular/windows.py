@@ -35,7 +35,7 @@ class Windows(NamedTuple):
 
 @typed
 def cut_windows(
-    recording: Readable | Any,
+    recording: Any,
     channel: int,
     samples: Sequence[int] | Int[np.ndarray, " beat"],
     *,
@@ -63,6 +63,8 @@ def cut_windows(
 
     ValueError: a channel or sample out of range, another number of `next_samples`.
     """
+    if isinstance(recording, type) or not isinstance(recording, Readable):
+        raise refusal("recording", recording, "", "a recording, e.g. of Recording.load")
     check_known("sampling_rate", sampling_rate, "Hz", "10 to 1000000", lambda x: (x >= 10) & (x <= 1e6))
     target, rate = float(np.asarray(sampling_rate)), recording.sampling_rate
     if not 0 <= channel < len(recording.channels):

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from ...annotations import typed
-from ...arguments import check
+from ...arguments import check_number
+from ..features.moving import as_samples
 
 
 class Recursion(NamedTuple):
@@ -31,6 +32,7 @@ def high_pass(
         dt: ms between samples, > 0.
     """
     _check(time_constant, dt)
+    x = as_samples("x", x, 1)
     return _filtered(x, high_pass_recursion(_like(x, time_constant), _like(x, dt)), jnp.zeros_like(x[..., 0]))
 
 
@@ -40,6 +42,7 @@ def low_pass(
 ) -> Float[Array, "*channels sample"]:
     """tau y' = x - y: impedance of the electrode and the capacitance behind it, or an amplifier. As `high_pass`."""
     _check(time_constant, dt)
+    x = as_samples("x", x, 1)
     return _filtered(x, low_pass_recursion(_like(x, time_constant), _like(x, dt)), x[..., 0])
 
 
@@ -79,6 +82,7 @@ def streamed(
 
 def slope(x: Float[Array, "*channels sample"], dt: ArrayLike) -> Float[Array, "*channels sample"]:
     """dx/dt by central differences, one-sided at the ends, per ms."""
+    check_interval(dt)
     dt = _like(x, dt)
     inner = (x[..., 2:] - x[..., :-2]) / (2 * dt)
     return jnp.concatenate([(x[..., 1:2] - x[..., :1]) / dt, inner, (x[..., -1:] - x[..., -2:-1]) / dt], axis=-1)
@@ -109,5 +113,10 @@ def _like(x, value):
 
 
 def _check(time_constant, dt) -> None:
-    check("time_constant", time_constant, "ms", "> 0 ms", lambda t: t > 0)
-    check("dt", dt, "ms", "finite and > 0 ms", lambda t: (t > 0) & (t < np.inf))
+    check_number("time_constant", time_constant, "ms", "> 0 ms", lambda t: t > 0)
+    check_interval(dt)
+
+
+def check_interval(dt) -> None:
+    """ValueError: what is no time between samples, ms."""
+    check_number("dt", dt, "ms", "finite and > 0 ms", lambda t: (t > 0) & (t < np.inf))

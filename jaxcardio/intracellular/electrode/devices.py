@@ -8,10 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ...arguments import refusal
+from ...annotations import check_fields, typed
+from ...arguments import check, check_known, check_number, refusal
+from ..features.moving import as_samples
 from .circuit import high_pass, low_pass
 from .noise import Noise
 from .seal import Electroporation, Seal, _number
+
+PARAMETERS = (
+    "resistance", "area", "kappa", "conductance_by_area", "high_pass", "low_pass", "gain", "white_uV", "pink_uV",
+    "mains_uV", "drift_uV", "access", "resealing", "blind",
+)  # fmt: skip
+"""Of a channel: those of `Seal`, `Noise`, `Electroporation` and `Channel`, and the units in their names."""
 
 
 class Channel(eqx.Module):
@@ -27,14 +35,22 @@ class Channel(eqx.Module):
     gain: Float[Array, ""] = eqx.field(converter=_number, default=1.0)
     """Error of the calibration: 1 where there is none, 0 for a dead channel."""
 
+    def __check_init__(self):
+        check_fields(self)
+        for name in ("high_pass", "low_pass"):
+            check_number(name, getattr(self, name), "ms", "> 0 ms", lambda x: x > 0)
+        check_number("gain", self.gain, "", "finite and >= 0", lambda x: (x >= 0) & np.isfinite(x))
+
     def __call__(
         self, V: Float[Array, "*channels sample"], inflow: Float[Array, "*channels sample"], dt: ArrayLike
     ) -> Float[Array, "*channels sample"]:
         """What a sealed electrode records without noise, mV; arguments of `Seal`."""
         return self.amplified(self.seal(V, inflow, dt), dt)
 
+    @typed
     def amplified(self, v: Float[Array, "*channels sample"], dt: ArrayLike) -> Float[Array, "*channels sample"]:
         """What is recorded of a potential at the electrode, mV: of a `Seal`, or `tissue.electrogram` every `dt` ms."""
+        v = as_samples("v", v, 1)
         return self.gain.astype(v.dtype) * low_pass(high_pass(v, self.high_pass, dt), self.low_pass, dt)
 
     def dead(self) -> "Channel":
@@ -54,6 +70,17 @@ class Device:
     ranges: Mapping[str, tuple[float, float]]
     """Each parameter is uniform in its logarithm between these."""
 
+    def __post_init__(self):
+        check_fields(self)
+        check_known("sampling_rate", self.sampling_rate, "Hz", "finite, > 0 Hz", lambda x: (x > 0) & np.isfinite(x))
+        check_known("limit", self.limit, "mV", "finite, > 0 mV", lambda x: (x > 0) & np.isfinite(x))
+        if set(self.ranges) != set(PARAMETERS):
+            raise refusal("ranges", sorted(map(str, self.ranges)), "", f"limits of each of {', '.join(PARAMETERS)}")
+        for name, ends in self.ranges.items():
+            allowed = "lowest and highest, above 0"
+            check(f"ranges: {name}", ends, "", allowed, lambda x: x.shape == (2,) and 0 < x[0] <= x[1] < np.inf)
+
+    @typed
     def channel(self, draw: np.random.Generator) -> Channel:
         """A channel drawn from the device."""
         p = {name: np.float32(np.exp(draw.uniform(*np.log(ends)))) for name, ends in self.ranges.items()}
@@ -115,8 +142,9 @@ DEVICES: dict[str, Device] = {
 that spikes, waves and noise have the ranges of real recordings (see `ranges`), not measured."""
 
 
-def device_named(name: str) -> Device:
+@typed
+def device_named(device: str) -> Device:
     """ValueError: an unknown one."""
-    if name not in DEVICES:
-        raise refusal("device", name, "", ", ".join(map(repr, DEVICES)))
-    return DEVICES[name]
+    if device not in DEVICES:
+        raise refusal("device", device, "", ", ".join(map(repr, DEVICES)))
+    return DEVICES[device]

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ...arguments import check
+from ...annotations import typed
+from ...arguments import check_known, check_number, check_seed, check_whole, refusal
 from .seal import _number
 
 PINK_BAND = 0.5, 2000.0
@@ -26,10 +27,14 @@ class Noise(eqx.Module):
 
     def __check_init__(self):
         for name in ("white", "pink", "mains", "drift"):
-            check(name, getattr(self, name), "mV", "finite and >= 0 mV", lambda x: (x >= 0) & np.isfinite(x))
+            check_number(name, getattr(self, name), "mV", "finite and >= 0 mV", lambda x: (x >= 0) & np.isfinite(x))
 
+    @typed
     def __call__(self, unit: Float[np.ndarray, "kind sample"]) -> Float[Array, " sample"]:
         """Noise, mV, from that of unit size that `NoiseSource.next` gives."""
+        unit = np.asarray(unit)
+        if len(unit) != 4:
+            raise refusal("unit", unit.shape, "", "white, pink, mains and drift of unit size, of shape (4, sample)")
         sizes = jnp.stack([self.white, self.pink, self.mains, self.drift]).astype(unit.dtype)
         return sizes @ jnp.asarray(unit)
 
@@ -47,7 +52,14 @@ class NoiseSource:
         mains: frequency, Hz.
     """
 
+    @typed
     def __init__(self, seed: tuple[int, ...], sampling_rate: float, mains: float = 50.0):
+        if not seed:
+            raise refusal("seed", seed, "", "one whole number at least")
+        for one in seed:
+            check_seed(one, bits=64)
+        check_known("sampling_rate", sampling_rate, "Hz", "finite, above 1 Hz", lambda x: (x > 1) & np.isfinite(x))
+        check_known("mains", mains, "Hz", "finite and >= 0 Hz", lambda x: (x >= 0) & np.isfinite(x))
         self._draws = [np.random.default_rng((*seed, kind)) for kind in range(3)]
         self._phase = self._draws[0].uniform(0, 2 * np.pi)
         self._turn = 2 * np.pi * mains / sampling_rate
@@ -59,6 +71,7 @@ class NoiseSource:
 
     def next(self, n: int) -> Float[np.ndarray, "kind sample"]:
         """The next n samples, float32: white, pink, mains, drift."""
+        check_whole("n", n, "samples")
         from scipy.signal import lfilter, sosfilt
 
         white = self._draws[0].standard_normal(n)

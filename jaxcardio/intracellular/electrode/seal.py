@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from ...annotations import typed
-from ...arguments import check
+from ...arguments import check, check_number, is_known_real
+from ..features.moving import as_samples
 from .circuit import slope
 
 SPECIFIC_CAPACITANCE = 0.01
@@ -14,6 +15,13 @@ SPECIFIC_CAPACITANCE = 0.01
 
 
 def _number(x: ArrayLike) -> Array:
+    """As an array; what is no number stays as it is, for the module's own check to refuse by name."""
+    try:
+        is_number = is_known_real(x)
+    except (TypeError, ValueError):
+        is_number = False
+    if not is_number:
+        return x  # pyright: ignore[reportReturnType]
     return jnp.asarray(x, float) if not hasattr(x, "dtype") else jnp.asarray(x)
 
 
@@ -42,15 +50,19 @@ class Seal(eqx.Module):
     """Of the patch, nS."""
 
     def __check_init__(self):
-        check("resistance", self.resistance, "MOhm", "finite and > 0 MOhm", lambda x: (x > 0) & np.isfinite(x))
-        check("area", self.area, "um^2", "finite and > 0 um^2", lambda x: (x > 0) & np.isfinite(x))
-        check("kappa", self.kappa, "(no unit)", "from 0 to 1", lambda x: (x >= 0) & (x <= 1))
-        check("conductance", self.conductance, "nS", "finite and >= 0 nS", lambda x: (x >= 0) & np.isfinite(x))
+        check_number("resistance", self.resistance, "MOhm", "finite and > 0 MOhm", lambda x: (x > 0) & np.isfinite(x))
+        check_number("area", self.area, "um^2", "finite and > 0 um^2", lambda x: (x > 0) & np.isfinite(x))
+        check_number("kappa", self.kappa, "(no unit)", "from 0 to 1", lambda x: (x >= 0) & (x <= 1))
+        check_number("conductance", self.conductance, "nS", "finite and >= 0 nS", lambda x: (x >= 0) & np.isfinite(x))
 
+    @typed
     def __call__(
         self, V: Float[Array, "*channels sample"], inflow: Float[Array, "*channels sample"], dt: ArrayLike
     ) -> Float[Array, "*channels sample"]:
         """Potential in the cleft, mV, from V (mV) and the current from the neighbours (mV/ms) every `dt` ms."""
+        V, inflow = as_samples("V", V, 2), as_samples("inflow", inflow, 2)
+        if inflow.shape != V.shape:
+            raise ValueError(f"inflow: shape {inflow.shape}; allowed: {V.shape}, that of V")
         R, A, kappa, g = (jnp.asarray(p).astype(V.dtype) for p in self._parameters())
         capacitive = (1 - kappa) * slope(V, dt) + kappa * inflow
         return R * (A * SPECIFIC_CAPACITANCE * capacitive + g * (V - V[..., :1])) * 1e-3
@@ -81,7 +93,10 @@ def field_potential(
     check("distances", distances, "um", "finite and > 0 um", lambda r: (r > 0) & np.isfinite(r))
     check("capacitance", capacitance, "pF", "finite and > 0 pF", lambda c: (c > 0) & np.isfinite(c))
     check("conductivity", conductivity, "S/m", "finite and > 0 S/m", lambda s: (s > 0) & np.isfinite(s))
+    if np.shape(distances) != np.shape(inflow)[:1]:
+        raise ValueError(f"distances: shape {np.shape(distances)} um; allowed: ({len(inflow)},), one for each cell")
     weights = jnp.asarray(capacitance) * 1e-3 / (4 * np.pi * jnp.asarray(conductivity) * jnp.asarray(distances))
+    inflow = as_samples("inflow", inflow, 1)
     return weights.astype(inflow.dtype) @ inflow
 
 
@@ -99,10 +114,11 @@ class Electroporation(eqx.Module):
     """Time at the limit after the pulse, ms."""
 
     def __check_init__(self):
-        check("access", self.access, "(no unit)", "from 0 to 1", lambda x: (x >= 0) & (x <= 1))
-        check("resealing", self.resealing, "ms", "> 0 ms", lambda x: x > 0)
-        check("blind", self.blind, "ms", "finite and >= 0 ms", lambda x: (x >= 0) & np.isfinite(x))
+        check_number("access", self.access, "(no unit)", "from 0 to 1", lambda x: (x >= 0) & (x <= 1))
+        check_number("resealing", self.resealing, "ms", "> 0 ms", lambda x: x > 0)
+        check_number("blind", self.blind, "ms", "finite and >= 0 ms", lambda x: (x >= 0) & np.isfinite(x))
 
+    @typed
     def share(self, since_pulse: ArrayLike) -> Float[Array, "..."]:
         """Share of the cell's potential that is seen so many ms after the pulse; 0 before it."""
         t = _number(since_pulse)

@@ -118,6 +118,7 @@ def prepared(eap, sampling_rate, before, noise) -> tuple[Float[Array, "... sampl
     return v, rate, jnp.broadcast_to(noises, leading)
 
 
+@typed
 def as_table(features: EapFeatures) -> Float[Array, "... feature"]:
     """Features in the published table's order (`COLUMNS`) and units: widths and delays in s."""
     seconds = {"spike_width_s": features.spike_width / 1000.0, "delay_s": features.delay / 1000.0}

@@ -102,6 +102,9 @@ class RecordingWriter:
         self.positions = check_pairs_of_numbers("positions", positions, count, "um")
         self.limits = check_limits(limits, count)
         self.events = list(check_events(events, self.channels))
+        for note in notes:
+            if not isinstance(note, str):
+                raise refusal("notes", note, "", "a list of texts")
         self.notes = tuple(notes)
         self._encoding = _encoding(encoding, self.limits)
         self._start, self._promised = float(start), n_samples
