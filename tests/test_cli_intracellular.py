@@ -4,6 +4,7 @@ import csv
 import inspect
 import json
 import re
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -46,7 +47,7 @@ def folder(tmp_path_factory):
     values = np.stack([spikes + wave, 0.7 * spikes + wave, 0 * spikes]) + rng.normal(0, 0.01, (3, len(ts)))
     values[2] = 0.0
     events = [Event(12_000.0, "drug", "dofetilide", 10.0)]
-    positions = [[0, 0], [200, 0], [0, 200]]
+    positions = np.array([[0, 0], [200, 0], [0, 200]])
     recording = Recording.from_samples(
         values.astype(np.float32), RATE, channels=["A", "B", "C"], positions=positions, events=events
     )
@@ -58,7 +59,7 @@ def folder(tmp_path_factory):
 
 def tiny_network() -> PIAUNet:
     """With random numbers for weights, which nobody has to compile."""
-    size = {"channels": 4, "depth": 1, "kernel": 5, "levels": 2, "samples": 1600, "physics_width": 4}
+    size: dict[str, Any] = {"channels": 4, "depth": 1, "kernel": 5, "levels": 2, "samples": 1600, "physics_width": 4}
     like = eqx.filter_eval_shape(lambda: PIAUNet(**size, key=jax.random.key(0)))
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda x: jnp.asarray(np.abs(rng.normal(0, 0.1, x.shape)), x.dtype), like)
@@ -100,9 +101,10 @@ DEFAULTS = [
 
 @pytest.mark.parametrize(("job", "option", "function", "name", "factor"), DEFAULTS)
 def test_the_default_that_help_names_is_the_librarys(job, option, function, name, factor):
-    verbs = parser()._subparsers._group_actions[0].choices  # pyright: ignore
-    job_parser = verbs["intracellular"]._subparsers._group_actions[0].choices[job]
-    (action,) = (a for a in job_parser._actions if option in a.option_strings)
+    several: Any = parser()
+    for word in ("intracellular", job):
+        several = several._subparsers._group_actions[0].choices[word]
+    (action,) = (a for a in several._actions if option in a.option_strings)
     (said,) = re.findall(r"default (\S+?)\)", action.help)
     default = inspect.signature(function).parameters[name].default
     assert action.default is None, "the library's own is used"
@@ -123,7 +125,7 @@ def test_what_is_asked_of_a_recording_reaches_the_library(folder, monkeypatch, t
         asked.update(how)
         recording = Recording.load(folder / "recording.h5")
         recording.save(path)
-        return recording, Truth(*np.ones((2, 3, len(LEVELS))), np.zeros(3), 1.0, np.zeros(2))
+        return recording, Truth(np.ones((3, 10)), np.ones((3, 10)), np.zeros(3), 1.0, np.zeros(2))
 
     monkeypatch.setattr(cli, "synthesize_recording", made)
     out = tmp_path / "made.h5"

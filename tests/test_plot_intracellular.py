@@ -66,7 +66,9 @@ def monitoring() -> Monitoring:
     mean = np.nanmean(change[:4], 0)
     p = np.array([0.2, 0.03, 0.002, 1e-4, *[1e-5] * 6])
     test = results.Test(mean, mean - 9, mean + 9, 0.1 * mean, p, p, np.full(levels, 4), np.ones((5, levels)))
-    none_inside = results.Test(*np.full((6, levels), np.nan), np.zeros(levels, int), np.full((5, levels), np.nan))
+    nothing = np.full(levels, np.nan)
+    inside = {name: nothing.copy() for name in ("effect", "lower", "upper", "percent", "p", "p_corrected")}
+    none_inside = results.Test(**inside, n_channels=np.zeros(levels, int), channel_p=np.full((5, levels), np.nan))
     potentials = {name: change[:, 8] + shift for name, shift in (("tangent", 3.0), ("threshold", np.nan))}
     period = Period(ADDED, (0.0, 20_000.0), (20_000.0, 40_000.0))
     count = np.array([20, 20, 20, 20, 0])
@@ -242,8 +244,8 @@ def test_changes_beside_those_of_the_field_potential(monitoring):
 
 
 def test_ranges_lie_where_the_published_ones_say():
-    feature = Range("delay_s", (0.4, 0.9), (0.4, 0.65, 1.15), (np.nan,) * 3)
-    correlation = Range("r(delay, APD90)", (0.91, 0.97), (0.93,) * 3, (0.82,) * 3)
+    feature = Range("delay_s", (0.4, 0.9), (0.4, 0.65, 1.15), (np.nan, np.nan, np.nan))
+    correlation = Range("r(delay, APD90)", (0.91, 0.97), (0.93, 0.93, 0.93), (0.82, 0.82, 0.82))
     left, right = intracellular.ranges(Ranges((feature,), (correlation,), 0.7))
     spread, median = left.lines
     assert np.allclose(spread.get_xdata(), [0.0, 1.5]) and np.allclose(median.get_xdata(), [0.5])

@@ -95,9 +95,10 @@ def beat(
     ax.set_ylabel(IAP)
     if eap is not None or above is not None:
         above = axes_named("above", above)
-        if eap is None or np.shape(eap) != ts.shape:
-            raise refusal("eap", np.shape(eap), "", f"a window of {len(ts)} samples")
-        above.plot(ts, np.asarray(eap), color=INK, linewidth=0.9)
+        window = np.zeros(0) if eap is None else np.asarray(eap)
+        if window.shape != ts.shape:
+            raise refusal("eap", window.shape, "", f"a window of {len(ts)} samples")
+        above.plot(ts, window, color=INK, linewidth=0.9)
         above.set_ylabel("eAP (mV)")
         above.tick_params(labelbottom=False)
     return ax
@@ -343,11 +344,11 @@ def ranges(found: "Ranges", axes: Sequence[Any] | None = None) -> Sequence[Any]:
 
     ValueError: axes that are not two.
     """
-    if axes is None:
-        axes = figure(1, 2, size=(9, 0.5 * len(found.features) + 1.3), width_ratios=[1.6, 1.0])[1]
-    if len(axes) != 2:
-        raise refusal("axes", len(axes), "", "two: for features and for correlations")
-    left, right = axes
+    size = (9, 0.5 * len(found.features) + 1.3)
+    both = list(figure(1, 2, size=size, width_ratios=[1.6, 1.0])[1] if axes is None else axes)
+    if len(both) != 2:
+        raise refusal("axes", len(both), "", "two: for features and for correlations")
+    left, right = both
     left.axvspan(0, 1, color=INK, alpha=0.12, linewidth=0, label="real, published")
     for at, row in enumerate(found.features):
         low, high = row.real
@@ -370,7 +371,7 @@ def ranges(found: "Ranges", axes: Sequence[Any] | None = None) -> Sequence[Any]:
     right.set_xlim(right=1.02)
     right.set_xlabel("correlation")
     legend(right, loc="lower left")
-    return axes
+    return both
 
 
 def _of_each(row: Any) -> list[tuple[int, tuple[float, ...]]]:
