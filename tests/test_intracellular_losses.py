@@ -22,7 +22,7 @@ from jaxcardio.intracellular.losses import (
     solver_loss,
     total_loss,
 )
-from jaxcardio.intracellular.unet import TIME_UNIT, Physics, Prediction
+from jaxcardio.intracellular.unet import BOUNDS, TIME_UNIT, Physics, Prediction
 from jaxcardio.models.aliev_panfilov import AlievPanfilovModifiedState
 
 TRUE = (12.0, 0.12, 0.99)
@@ -192,6 +192,13 @@ def test_a_flat_trace_has_a_floor_under_its_logarithm():
     assert np.isfinite(total_loss(flat, prediction(flat, 1), 1000.0))
     gradient = jax.grad(lambda iap: total_loss(flat, prediction(iap, 1), 1000.0, alpha=0.0))(flat)
     assert np.isfinite(gradient).all()
+
+
+def test_the_loss_through_the_solver_is_finite_for_traces_that_are_no_action_potentials():
+    noise = jnp.asarray(20 * np.random.default_rng(0).normal(size=(4, 400)), jnp.float32)
+    at = Physics(*(jnp.array([low, low, high, high], jnp.float32) for low, high in BOUNDS.values()))
+    value, slope = jax.value_and_grad(lambda iap, p: solver_loss(iap, p, 1000.0), (0, 1))(noise, at)
+    assert np.isfinite(value) and all(np.isfinite(x).all() for x in jax.tree.leaves(slope))
 
 
 def test_the_potential_of_the_model_rests_at_zero():

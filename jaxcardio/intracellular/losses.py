@@ -16,11 +16,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..annotations import typed
-from ..arguments import check_known
+from ..arguments import check_known, check_whole
 from ..models import AlievPanfilovModified
 from ..models.aliev_panfilov import AlievPanfilovModifiedState
 from ..simulation.simulate import simulate
-from .features.moving import moving_average, samples_of
+from .features.moving import check_rate, moving_average, samples_of
 from .unet import TIME_UNIT, Physics, Prediction
 
 QUANTILES = (0.05, 0.5, 0.95)
@@ -79,7 +79,7 @@ def derivatives(
 
     Smoothed by a moving average of `SMOOTHING` ms, an odd number of samples; the half of it at either end is left out.
     """
-    step = 1000.0 / sampling_rate / TIME_UNIT
+    step = 1000.0 / check_rate(sampling_rate) / TIME_UNIT
     width = samples_of(SMOOTHING, sampling_rate) // 2 * 2 + 1
     smooth = jax.vmap(lambda trace: moving_average(trace, width))(v)
     edge = width // 2
@@ -145,7 +145,8 @@ def simulated(
         sampling_rate: Hz.
     """
     dtype = physics.k.dtype
-    interval = 1000.0 / sampling_rate
+    check_whole("samples", samples, "samples", least=2)
+    interval = 1000.0 / check_rate(sampling_rate)
     fine = max(1, int(np.ceil(interval / STEP - 1e-9)))
     grid = np.arange((samples - 1) * fine + 1) * (interval / fine / TIME_UNIT)
     cell = AlievPanfilovModified(k=physics.k, a=physics.a, x=physics.x, n=jnp.full_like(physics.k, SOFTNESS))
@@ -160,7 +161,7 @@ def simulated(
 def solver_loss(iap: Float[Values, "batch sample"], physics: Physics, sampling_rate: float) -> Float[Array, ""]:
     """Mean distance of normalised traces from the model simulated with the predicted k, a and x.
 
-    Each run begins at the trace's steepest rise, with the trace's potential there (at least half way from the threshold
+    Each run begins at the steepest rise, with the potential that the trace has there (from half way up from the threshold
     to the peak, so that it is an action potential), and is compared until the end of the window.
     """
     v = potential(iap)
@@ -168,7 +169,8 @@ def solver_loss(iap: Float[Values, "batch sample"], physics: Physics, sampling_r
     samples = v.shape[1]
     upstroke = jnp.argmax(first, 1) + (samples - first.shape[1]) // 2
     start = jax.lax.stop_gradient(jnp.take_along_axis(v, upstroke[:, None], 1)[:, 0])
-    model = simulated(physics, jnp.maximum(start, (physics.a + 1) / 2), samples, sampling_rate)
+    start = jnp.clip(start, (physics.a + 1) / 2, 1.0)  # far outside of 0 to 1 the model is stiffer than its step allows
+    model = simulated(physics, start, samples, sampling_rate)
     place = jnp.arange(samples)[None] + upstroke[:, None]
     inside = place < samples
     along = jnp.take_along_axis(v, jnp.minimum(place, samples - 1), 1)
@@ -191,6 +193,9 @@ def total_loss(
     Without quantiles L_D is the mean absolute error. With them it is the sum of the three pinball losses, and L_P that
     of the three traces, each with its own k, a and x. A part with weight 0 is not computed.
     """
+    check_rate(sampling_rate)
+    for name, weight in (("alpha", alpha), ("beta", beta), ("solver_weight", solver_weight)):
+        check_known(name, weight, "", "finite, >= 0", lambda x: (x >= 0) & np.isfinite(x))
     if predicted.physics.k.ndim == 1:
         data = mean_absolute_error(actual, predicted.median)
         traces = [(predicted.median, predicted.physics)]
