@@ -161,8 +161,8 @@ def simulated(
 def solver_loss(iap: Float[Values, "batch sample"], physics: Physics, sampling_rate: float) -> Float[Array, ""]:
     """Mean distance of normalised traces from the model simulated with the predicted k, a and x.
 
-    Each run begins at the steepest rise, with the potential that the trace has there (from half way up from the threshold
-    to the peak, so that it is an action potential), and is compared until the end of the window.
+    Each run begins at the steepest rise, with the potential that the trace has there (but not below half way from the
+    threshold to the peak, so that it is an action potential), and is compared until the end of the window.
     """
     v = potential(iap)
     _, first, _ = derivatives(v, sampling_rate)
