@@ -36,7 +36,7 @@ RATE, SECONDS, EVERY = 1000.0, 24.0, 1100.0
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A recording of two beating channels and a dead one, an untrained network, and pairs of 30 cells."""
+    """A recording of two beating channels and a dead one, an untrained network, and pairs of 60 cells."""
     place = tmp_path_factory.mktemp("intracellular")
     rng = np.random.default_rng(0)
     ts = np.arange(SECONDS * RATE)
@@ -53,7 +53,8 @@ def folder(tmp_path_factory):
     )
     recording.save(place / "recording.h5")
     library.save_network(place / "net.h5", library.Network(tiny_network(), RATE))
-    some_pairs(30).save(place / "pairs.h5")
+    some_pairs(60).save(place / "pairs.h5")
+    some_pairs(40).save(place / "few.h5")
     return place
 
 
@@ -173,10 +174,10 @@ def test_training_keeps_a_tenth_of_the_cells_apart(folder, monkeypatch, tmp_path
     assert main(["intracellular", "train", str(folder / "pairs.h5"), "--out", str(out), *given, "--no-cache"]) == 0
     pairs = asked.pop("pairs")
     assert asked == {"epochs": 3, "beta": 0.0, "seed": 2, "checkpoint": tmp_path / "kept", "progress": True}
-    assert len(np.unique(pairs.cell)) == 27, "the other three judge"
+    assert len(np.unique(pairs.cell)) == 54, "the other six judge"
     assert library.load_network(out).samples == 1600
     said = capsys.readouterr().out
-    assert "unseen cells  3" in said and "MAE of a ridge" in said and f"wrote {out}" in said
+    assert "unseen cells  6" in said and "MAE of a ridge" in said and f"wrote {out}" in said
 
 
 @pytest.mark.slow
@@ -236,7 +237,7 @@ def test_channels_of_two_recordings_are_different_cells(folder, monkeypatch):
     monkeypatch.setattr(cli, "pairs_of", found)
     recording = str(folder / "recording.h5")
     pairs = cli._read_pairs([recording, str(folder / "pairs.h5"), recording], RATE)
-    assert len(pairs) == 36 and len(np.unique(pairs.cell)) == 36
+    assert len(pairs) == 66 and len(np.unique(pairs.cell)) == 66
 
 
 def test_a_recording_is_reconstructed_into_a_file_and_a_table(folder, tmp_path, capsys):
@@ -310,6 +311,8 @@ def test_a_recording_is_monitored(folder, tmp_path, capsys):
         (["synthesize", "made.h5", "--drugs", "none"], "--drugs = 'none': for --pairs N"),
         (["synthesize", "made.h5", "--pairs", "4", "--drugs", "none,tea"], "--drugs = 'none,tea': drug = 'tea'"),
         (["train", "nofile.h5"], "nofile.h5"),
+        (["train", "{few}"], "SOURCE: 40 cells; allowed: at least 55"),
+        (["train", "--pairs", "20"], "--pairs = 20 preparations; allowed: a whole number >= 55"),
         (["train", "{pairs}", "--pairs", "5"], "--pairs = 5: for training without SOURCE"),
         (["train", "{pairs}", "--out", "{pairs}"], "is what is to be read"),
         (["train", "{pairs}", "--beta", "-1"], "--beta = -1.0; allowed: >= 0, finite"),
@@ -341,7 +344,7 @@ def test_a_recording_is_monitored(folder, tmp_path, capsys):
 )
 def test_what_is_wrong_is_said_in_one_line(folder, given, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    places = {name: folder / f"{name}.h5" for name in ("pairs", "net", "recording")}
+    places = {name: folder / f"{name}.h5" for name in ("pairs", "few", "net", "recording")}
     before = {name: path.read_bytes() for name, path in places.items()}
     assert main(["intracellular", *(x.format(**places) for x in given), "--no-cache"]) == 2
     err = capsys.readouterr().err.strip()

@@ -37,6 +37,8 @@ HDF5 = (".h5", ".hdf5")
 PICTURES = (".png", ".svg", ".pdf")
 UNSEEN = 0.1
 """Share of the cells that judge a trained network, and are used for nothing else."""
+FEWEST_CELLS = 55
+"""To train on: a fifth of nine tenths of them correct the intervals, for which 9 cells are needed."""
 RATES = {False: 1000.0, True: 5000.0}
 """Hz of the pairs that the small and the full network are trained on: their windows say which of both is made."""
 MAE_HERE, MAE_ELSEWHERE = 0.035, BARS["mae"][1]
@@ -156,8 +158,14 @@ def _train(given: argparse.Namespace) -> int:
         every = _read_pairs(given.sources, rate)
     else:
         number = PREPARATIONS if given.pairs is None else given.pairs
+        check_whole("--pairs", number, "preparations", FEWEST_CELLS)
         every = _made_up(number, given.seed, sampling_rate=rate)
     print(_about(every))
+    cells = len(np.unique(every.cell))
+    if cells < FEWEST_CELLS:
+        raise ValueError(
+            f"{'--pairs' if not given.sources else 'SOURCE'}: {cells} cells; allowed: at least {FEWEST_CELLS}"
+        )
     known, unseen = split(every, by="cell", fractions=(1 - UNSEEN, UNSEEN), seed=given.seed)
     asked = {"epochs": given.epochs, "beta": given.beta, "solver_weight": given.solver_weight}
     if given.bfloat16:
@@ -175,7 +183,9 @@ def _evaluate(given: argparse.Namespace) -> int:
     network = _network(given)
     training = _pairs_of_option("--training", given.training, network.sampling_rate)
     calibration = _pairs_of_option("--calibration", given.calibration, network.sampling_rate)
-    network = network if calibration is None else calibrate(network, calibration)
+    if calibration is not None:
+        with argument("--calibration"):
+            network = calibrate(network, calibration)
     sets = {
         name: _one_of_pairs(source, k, network.sampling_rate)
         for k, (name, source) in enumerate(zip(_names(given.sources), given.sources, strict=True))
