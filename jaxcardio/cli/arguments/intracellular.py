@@ -77,7 +77,7 @@ def _train(parser: Parser) -> None:
         "--pairs", type=whole, metavar="N", help=f"without SOURCE: of so many preparations (default {PREPARATIONS})"
     )
     parser.add_argument("--out", metavar="FILE.h5", help="where to write (default: intracellular.h5)")
-    parser.add_argument("--epochs", type=whole, help="times that each pair is seen (default 20)")
+    parser.add_argument("--epochs", type=whole, help="times that each pair is seen (default 30)")
     parser.add_argument("--seed", type=whole, default=0, help="of weights, division and made-up pairs (default 0)")
     parser.add_argument("--beta", type=plain, help="weight of the Aliev-Panfilov residual, 0 for none (default 0.01)")
     parser.add_argument("--solver-weight", type=plain, metavar="W", help="of the simulated model's error (default 0)")
