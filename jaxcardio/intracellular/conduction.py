@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
-from ..annotations import typed
+from ..annotations import check_type, typed
 from ..arguments import check, check_concrete, check_known, without_mask
 
 SURE = 0.01
@@ -142,6 +142,8 @@ def matched_beats(times: Sequence[Any], window: float = 100.0) -> Float[np.ndarr
         ValueError: no channels, times that are not ascending, a window that is not positive.
     """
     check_known("window", window, "ms", "finite, > 0", lambda x: np.isfinite(x) & (x > 0))
+    for one in times:
+        check_type("times", one, Float[np.ndarray, " beat"])
     rows = [np.asarray(one, np.float64) for one in times]
     if not rows:
         raise ValueError("times: no channels; allowed: at least one")

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ..annotations import typed
+from ..annotations import check_type, typed
+from ..arguments import refusal
 from ..files.writing import Where, write_text
 from ..text_tables import text_table
 from .beats import LEVELS
@@ -111,6 +112,11 @@ def evaluate(
 
     ValueError: pairs of another sampling rate or length than the network's.
     """
+    for name, pairs in sets.items():
+        check_type(f"sets: {name}", pairs, Pairs)
+    for name, of in {**({} if mean is None else {"mean": mean}), **(others or {})}.items():
+        if not callable(of):
+            raise refusal(name if name == "mean" else f"others: {name}", of, "", "a function of eAP windows")
     return Evaluation(tuple(_score(network, name, pairs, mean, others or {}) for name, pairs in sets.items()))
 
 

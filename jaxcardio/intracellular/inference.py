@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ..annotations import typed
-from ..arguments import refusal
+from ..annotations import check_type, typed
+from ..arguments import check_known, refusal
 from .features.apd import LEVELS, durations_at, repolarisation_heights
 from .unet import Estimate, PIAUNet, Prediction
 
@@ -47,6 +47,15 @@ class Network:
     corrections: Corrections = Corrections()
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Of what it was trained on: `ranges` (name -> lowest, highest), seed, settings of the training, data."""
+
+    def __post_init__(self):
+        if isinstance(self.unet, type) or not callable(self.unet) or not hasattr(self.unet, "samples"):
+            raise refusal("unet", self.unet, "", "a PIAUNet")
+        check_known("sampling_rate", self.sampling_rate, "Hz", "finite, > 0 Hz", lambda x: (x > 0) & np.isfinite(x))
+        check_type("corrections", self.corrections, Corrections)
+        check_type("about", self.about, dict)
+        for name in self.about:
+            check_type("about: name", name, str)
 
     @property
     def samples(self) -> int:
@@ -106,14 +115,19 @@ class Network:
 
         ValueError: another level.
         """
+        band = self.band(prediction, levels)
+        factors = np.array([self.corrections.durations[LEVELS.index(level)] for level in levels])
+        return widened(band, factors, SHORTEST)
+
+    @typed
+    def band(self, prediction: Prediction, levels: Sequence[int]) -> Estimate:
+        """As `apd`, before the corrections of the levels: ms, float64 (window, level)."""
         for level in levels:
             if level not in LEVELS:
                 raise refusal("levels", level, "%", ", ".join(map(str, LEVELS)))
-        factors = np.array([self.corrections.durations[LEVELS.index(level)] for level in levels])
-        return widened(self.band(prediction, levels), factors, SHORTEST)
-
-    def band(self, prediction: Prediction, levels: Sequence[int]) -> Estimate:
-        """As `apd`, before the corrections of the levels: ms, float64 (window, level)."""
+        if np.shape(prediction.median)[1:] != (self.samples,):
+            allowed = f"(window, {self.samples}), of this network"
+            raise ValueError(f"prediction: traces of shape {np.shape(prediction.median)}; allowed: {allowed}")
         levels = tuple(levels)
         shape = (*np.shape(prediction.median)[:1], len(levels))
         parts = [np.zeros((3, 0, len(levels)))]

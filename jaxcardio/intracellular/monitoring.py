@@ -158,8 +158,12 @@ class Monitoring:
         )
         return "\n".join(lines)
 
+    @typed
     def rows(self, levels: tuple[int, ...] = SHOWN) -> list[tuple[str, ...]]:
         """The effects as rows of texts under `HEADINGS`: one an addition and level."""
+        for level in levels:
+            if level not in LEVELS:
+                raise refusal("levels", level, "%", ", ".join(map(str, LEVELS)))
         outside = np.array([kind == "extracellular" for kind in self.kinds], bool)
         rows = []
         for effect in self.effects:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..annotations import typed
+from ..annotations import check_type, typed
 from ..arguments import check_known, check_seed, check_whole, refusal
 from ..files.hdf5 import read_hdf5
 from ..files.reading import Group
@@ -70,6 +70,14 @@ class Pairs:
     """Extracellular amplitude, mV."""
 
     def __post_init__(self):
+        kinds = {field.name: field.type for field in dataclasses.fields(self)}
+        for name, *_ in FIELDS:
+            check_type(name, getattr(self, name), kinds[name])
+        for name in TEXTS:
+            texts = np.asarray(getattr(self, name))
+            if texts.ndim != 1 or not all(isinstance(x, str) for x in texts):
+                raise refusal(name, getattr(self, name), "", "texts of shape (pair,)")
+        check_known("sampling_rate", self.sampling_rate, "Hz", "finite, > 0 Hz", lambda x: (x > 0) & np.isfinite(x))
         n = len(self.eap)
         for name in (*(field[0] for field in FIELDS), *TEXTS):
             if len(getattr(self, name)) != n:
@@ -85,6 +93,7 @@ class Pairs:
         which = np.atleast_1d(which) if not isinstance(which, slice) else which
         return self._mapped(lambda x: np.asarray(x)[which])
 
+    @typed
     def save(self, path: str | Path) -> None:
         """Writes an HDF5 file, whole or not at all: a data set a field, texts as numbers into a list in the attributes.
 

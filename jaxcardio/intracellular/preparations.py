@@ -132,6 +132,8 @@ def recipes(seed: int, indices: Sequence[int], drugs: Sequence[str] = TRAINING_D
     """
     check_seed(seed)
     cell = KernikClancy2019()
+    if not drugs:
+        raise refusal("drugs", "()", "", "a list of names, at least one ('none' is one)")
     for name in drugs:
         found = drug_named(name)
         if found is not None and not targets(cell, found).blocked:

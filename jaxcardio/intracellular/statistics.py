@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Bool, Float
 
 from ..annotations import typed
-from ..arguments import check, check_concrete, check_known, without_mask
+from ..arguments import check, check_concrete, check_known, refusal, without_mask
 
 Alternative = Literal["greater", "less"]
 Correction = Literal["holm", "bh"]
@@ -84,6 +84,8 @@ def drug_effect(
     Raises:
         ValueError: numbers of channels that do not agree, a confidence out of range.
     """
+    if vehicle is not None and len(vehicle) != 2:
+        raise refusal("vehicle", vehicle, "", "(before, after)")
     check_known("confidence", confidence, "", "0 < confidence < 1", lambda x: (x > 0) & (x < 1))
     treated = _changes("before", before, "after", after)
     plain = None if vehicle is None else _changes("vehicle before", vehicle[0], "vehicle after", vehicle[1])
@@ -175,7 +177,7 @@ class _Changes(NamedTuple):
 
 def _changes(name_before: str, before, name_after: str, after) -> _Changes:
     check_concrete(**{name_before: before, name_after: after})
-    early, late = (np.array(without_mask(x), np.float64) for x in (before, after))
+    early, late = (_numbers(name, x) for name, x in ((name_before, before), (name_after, after)))
     for name, x in ((name_before, early), (name_after, late)):
         if x.ndim not in (1, 2) or not x.size:
             raise ValueError(f"{name}: shape {x.shape}; allowed: (channel,) or (channel, beat)")
@@ -188,6 +190,13 @@ def _changes(name_before: str, before, name_after: str, after) -> _Changes:
         percent = 100.0 * change / mean0
     error, df = _welch(error0, size0 - 1, error1, size1 - 1)
     return _Changes(change, percent, error, df, np.stack([size0, size1], axis=-1))
+
+
+def _numbers(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.array(without_mask(values), np.float64)
+    except (TypeError, ValueError):  # texts, or rows of different lengths
+        raise refusal(name, values, "", "numbers of shape (channel,) or (channel, beat)") from None
 
 
 def _by_channel(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

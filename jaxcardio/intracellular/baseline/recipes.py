@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ...annotations import typed
+from ...annotations import check_type, typed
 from ...arguments import check_seed, refusal
 from .table import FEATURES, BeatTable, folds_of
 from .trees import fit_trees
@@ -86,7 +86,11 @@ class _Ridge:
 class RecipeModel:
     """A recipe fitted to a table: `model(table)` gives (beat, level) in ms, NaN for beats without their features."""
 
+    @typed
     def __init__(self, recipe: Recipe, table: BeatTable, seed: int = 0):
+        check_seed(seed)
+        for name, allowed in Recipe.__annotations__.items():
+            check_type(f"recipe: {name}", getattr(recipe, name), allowed)
         table = table.take(table.is_trainable)
         self.recipe = recipe
         weights = _weights(table.group)

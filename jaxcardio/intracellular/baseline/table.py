@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ...annotations import typed
+from ...arguments import refusal
 from ...files.reading import check_regular, errors_named
 
 FEATURES: tuple[str, ...] = (
@@ -41,8 +42,11 @@ class BeatTable(NamedTuple):
         """Some of the beats, by a mask or by indices."""
         return BeatTable(self.features[rows], self.durations[rows], self.group[rows])
 
+    @typed
     def column(self, name: str) -> Float[np.ndarray, " beats"]:
-        """One feature."""
+        """One feature. ValueError: an unknown name."""
+        if name not in FEATURES:
+            raise refusal("name", name, "", ", ".join(FEATURES))
         return self.features[:, FEATURES.index(name)]
 
     @property

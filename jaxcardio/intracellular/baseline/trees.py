@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ...annotations import typed
+from ...arguments import check_seed
 from .table import BeatTable
 
 SMALL: dict[str, Any] = {
@@ -53,7 +54,9 @@ class PublishedTrees:
     ImportError: xgboost is not installed.
     """
 
+    @typed
     def __init__(self, table: BeatTable, seed: int = 0):
+        check_seed(seed)
         table = table.take(table.is_trainable)
         order = np.random.default_rng(seed).permutation(len(table.group))
         stop, learn = np.split(order, [int(STOPPING_SHARE * len(order))])
@@ -89,6 +92,7 @@ def explain(table: BeatTable, *, seed: int = 0) -> Explanation:
     They say what the trees use. With beats of few recordings that includes what merely tells the recordings apart.
     Beats without every feature and duration are left out. ImportError: xgboost or shap is not installed.
     """
+    check_seed(seed)
     explainer = _shap().TreeExplainer
     table = table.take(table.is_trainable)
     even, X = np.ones(len(table.group)), table.features

@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from ...annotations import typed
@@ -88,11 +89,13 @@ class PIAUNet(eqx.Module):
         self.settings = tuple((names | {"quantiles": quantiles, "physics_width": physics_width}).items())
 
     @staticmethod
+    @typed
     def full(key: Key[Array, ""], quantiles: Quantiles = "non-crossing") -> "PIAUNet":
         """The study's size, for 8000 samples at 5 kHz: 6.13 million parameters and 0.23 million of the physics head."""
         return PIAUNet(quantiles=quantiles, key=key)
 
     @staticmethod
+    @typed
     def small(key: Key[Array, ""], quantiles: Quantiles = "non-crossing") -> "PIAUNet":
         """The lower three levels with fewer channels, for 1600 samples at 1 kHz: trains on two CPU cores in minutes."""
         return PIAUNet(channels=12, depth=2, levels=3, samples=1600, quantiles=quantiles, physics_width=16, key=key)
@@ -101,6 +104,7 @@ class PIAUNet(eqx.Module):
     def quantiles(self) -> Quantiles:
         return self.traces.quantiles
 
+    @typed
     def __call__(self, eap: Float[Array, "batch sample"]) -> Prediction:
         """Traces and model parameters of normalised windows (Eq 11), with frozen statistics.
 
@@ -109,14 +113,17 @@ class PIAUNet(eqx.Module):
         """
         return self._apply(eap, training=False)[0]
 
+    @typed
     def train_call(self, eap: Float[Array, "batch sample"]) -> tuple[Prediction, "PIAUNet"]:
         """As a call, with the statistics of this batch; and the network with its running statistics moved to them."""
         return self._apply(eap, training=True)
 
     def _apply(self, eap: Float[Array, "batch sample"], training: bool) -> tuple[Prediction, "PIAUNet"]:
-        if eap.ndim != 2 or eap.shape[1] != self.samples:
-            raise refusal("eap", eap.shape, "", f"windows of {self.samples} samples, of shape (batch, {self.samples})")
-        y = eap[..., None]
+        if np.ndim(eap) != 2 or np.shape(eap)[1] != self.samples:
+            raise refusal(
+                "eap", np.shape(eap), "", f"windows of {self.samples} samples, of shape (batch, {self.samples})"
+            )
+        y = jnp.asarray(eap)[..., None]
         y = y if y.dtype == jnp.bfloat16 else y.astype(jnp.float32)
         skips, encoder, decoder = [], [], []
         for level in self.encoder:
