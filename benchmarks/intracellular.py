@@ -66,12 +66,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="toy sizes, to see that it runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", default=RESULTS)
+    parser.add_argument("--network", help="where to write the first seed's network, the one that ships")
     given = parser.parse_args(argv)
     sizes = QUICK if given.quick else FULL
     seeds = given.seeds[:1] if given.quick else given.seeds
     rows: list[dict[str, Any]] = []
     for seed in seeds:
-        rows += _of_seed(seed, sizes)
+        rows += _of_seed(seed, sizes, given.network if seed == seeds[0] else None)
     print(table(rows, COLUMNS))
     forward = _forward(sizes.forward)
     print(f"full network, {forward}")
@@ -81,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _of_seed(seed: int, sizes: Sizes) -> list[dict[str, Any]]:
+def _of_seed(seed: int, sizes: Sizes, path: str | None) -> list[dict[str, Any]]:
     began = time.perf_counter()
     pairs = I.synthesize_pairs(sizes.preparations, seed=10 * seed, progress=True)
     made = time.perf_counter() - began
@@ -98,6 +99,8 @@ def _of_seed(seed: int, sizes: Sizes) -> list[dict[str, Any]]:
         epochs = {} if sizes.epochs is None else {"epochs": sizes.epochs}
         fitted = I.fit(pairs, seed=seed, progress=True, **options, **epochs)
         trained = time.perf_counter() - began
+        if path and loss == PUBLISHED:
+            I.save_network(path, fitted.network)
         if others is None:
             others = {
                 "eAP itself": I.baseline.eap_as_prediction(fitted.training),
