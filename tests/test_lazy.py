@@ -84,5 +84,6 @@ def test_what_most_programs_use_imports_no_more_than_that():
     names = ("models", "protocols", "simulate", "biomarkers", "pharmacology")
     loaded = modules_after(f"import jaxcardio as jc; [getattr(jc, name) for name in {names}]")
     beside = {"matplotlib", "jaxcardio.hidden_state", "jaxcardio.twin", "jaxcardio.population", "jaxcardio.training"}
+    beside |= {"jaxcardio.intracellular"}
     assert not loaded & beside
     assert not any(name.startswith("optax.contrib") for name in loaded - modules_after("import diffrax"))

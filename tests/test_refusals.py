@@ -16,6 +16,7 @@ import diffrax
 import jax
 import numpy as np
 import pytest
+import refusals_intracellular as intracellular
 from matplotlib.figure import Figure
 from synthetic import EIGHT, LONG, train
 
@@ -807,6 +808,8 @@ CALLS: list[tuple[Any, Any]] = [
     (PL.protocol, {"applied": CLAMP, "t1": 500.0, "ax": AX}),
     (HIDDEN.gate_curves, {"curves": CURVES}),
     (HIDDEN.explanation, {"found": EXPLANATION}),
+    # --- intracellular
+    *intracellular.CALLS,
 ]
 
 
@@ -865,6 +868,7 @@ LEGAL: dict[tuple[str, str], tuple[Any, ...]] = {
     ("chain_rule_residual", "slope"): (5.0,),  # one for all
     ("Multirate", "slow"): (["no such name"], []),  # a solver by itself knows no cell
     ("GatingNetwork.__init__", "gates"): (["no such name"],),  # a network by itself knows no cell
+    **intracellular.LEGAL,
 }
 """What only looks wrong, of the nonsense for a function's argument."""
 CALLED: dict[str, str] = {"written": "distribution", "unknown": "Rig has no parameter", "level": "level"}
@@ -906,7 +910,7 @@ def test_a_wrong_argument_is_refused_by_name_in_one_line(function, good, name):
         assert any(str(text) in said for text in named), (value, said)
 
 
-PUBLIC = (jc, P, B, PH, PO, TW, DE, H, PL, TI, SO, SUBSYSTEMS)
+PUBLIC = (jc, P, B, PH, PO, TW, DE, H, PL, TI, SO, SUBSYSTEMS, *intracellular.PUBLIC)
 RESULTS = {
     "ConductivityFit",
     "Cost",
@@ -962,6 +966,7 @@ RESULTS = {
     "PacedBeats",
     "Retrained",
     "TwoPartNetwork",
+    *intracellular.RESULTS,
 }
 """Records that functions of ours return: users read them."""
 OTHERS = {
@@ -977,6 +982,7 @@ OTHERS = {
     "house_style": "takes nothing",
     "figure": "what matplotlib takes",
     "empty_figure": "what matplotlib takes",
+    **intracellular.OTHERS,
 }
 
 

@@ -19,7 +19,7 @@ from ..annotations import typed
 from ..arguments import check_known, refusal
 from .features.apd import LEVELS
 from .inference import NARROWEST, SHORTEST, Corrections, Network, half_widths
-from .pairs import Pairs
+from .pairs import Pairs, check_sampling_rate
 from .unet import Estimate
 
 JUDGED = (30, 40, 50, 60, 70, 80, 90)
@@ -54,6 +54,7 @@ def calibrate(network: Network, pairs: Pairs, coverage: ArrayLike = 0.9) -> Netw
     ValueError: fewer cells than the coverage needs (9 for 0.9); a coverage that is not between 0 and 1.
     """
     check_known("coverage", coverage, "", "above 0 and below 1", lambda x: (x > 0) & (x < 1))
+    check_sampling_rate(pairs, network.sampling_rate)
     share = float(np.asarray(coverage))
     cells = len(np.unique(pairs.cell))
     least = int(np.ceil(share / (1 - share) - 1e-9))
@@ -74,6 +75,7 @@ def calibrate(network: Network, pairs: Pairs, coverage: ArrayLike = 0.9) -> Netw
 @typed
 def coverage(network: Network, pairs: Pairs) -> Coverage:
     """How often the network's intervals hold on pairs, as it is (calibrated or not)."""
+    check_sampling_rate(pairs, network.sampling_rate)
     prediction = network(pairs.eap)
     lower, median, upper = (np.asarray(trace) for trace in prediction[:3])
     actual = np.asarray(pairs.iap)

@@ -14,7 +14,7 @@ from ..text_tables import text_table
 from .beats import LEVELS
 from .features import action_potential_durations
 from .library import Network
-from .pairs import Pairs
+from .pairs import Pairs, check_sampling_rate
 
 JUDGED = tuple(level for level in LEVELS if 30 <= level <= 90)
 """Levels of the bar on durations, %."""
@@ -114,6 +114,7 @@ def evaluate(
     """
     for name, pairs in sets.items():
         check_type(f"sets: {name}", pairs, Pairs)
+        check_sampling_rate(pairs, network.sampling_rate, f"sets: {name}")
     for name, of in {**({} if mean is None else {"mean": mean}), **(others or {})}.items():
         if not callable(of):
             raise refusal(name if name == "mean" else f"others: {name}", of, "", "a function of eAP windows")

@@ -3,14 +3,14 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ..annotations import typed
-from ..arguments import refusal
+from ..arguments import check, refusal
 from ..files.hdf5 import read_hdf5
 from ..files.reading import FLOATS, TRUTH, WHOLE, Group
 from ..files.writing import Where, put, write_csv, write_hdf5
@@ -20,6 +20,7 @@ from .beats import LEVELS, Dropped, channels_of, dropped_of, put_dropped
 from .conduction import Conduction
 from .features import Variability
 from .recording import Event
+from .recording.parts import check_events
 from .unet import Estimate
 
 FORMAT, VERSION = "jaxcardio monitoring", 1
@@ -318,7 +319,7 @@ def _read(file: Group) -> Monitoring:
         early=file.numbers("early", times.shape, TRUTH),
         unfamiliar=file.numbers("unfamiliar", times.shape, TRUTH),
         effects=tuple(_effect(file, f"effects/{k}", period, n) for k, period in enumerate(_list(file, "effects"))),
-        examples=_examples(file),
+        examples=_examples(file, n),
         rhythm=_rhythms(file, n),
         conduction=_conduction(file),
         events=tuple(_event(x) for x in _list(file, "events")),
@@ -343,34 +344,52 @@ def _list(file: Group, name: str) -> list:
     return found
 
 
-def _event(found: dict) -> Event:
-    if set(found) != set(Event._fields):
-        raise refusal("event", sorted(found), "", f"an object of {', '.join(Event._fields)}")
-    channels = found["channels"]
-    return Event(**found | {"channels": None if channels is None else tuple(channels)})
+def _event(found: Any) -> Event:
+    if not isinstance(found, dict) or set(found) != set(Event._fields):
+        raise refusal("event", found, "", f"an object of {', '.join(Event._fields)}")
+    of = found["channels"]
+    if of is not None and not (isinstance(of, list) and all(isinstance(x, str) for x in of)):
+        raise refusal("channels of an event", of, "", "null or a list of texts")
+    fields: dict[str, Any] = found | {"channels": None if of is None else tuple(of)}
+    event = Event(**fields)
+    return check_events([event], event.channels or ())[0]
 
 
-def _effect(file: Group, group: str, period: dict, n: int) -> Effect:
+def _effect(file: Group, group: str, period: dict[str, Any], n: int) -> Effect:
     if set(period) != set(Period._fields):
         raise refusal("attribute effects", sorted(period), "", f"objects of {', '.join(Period._fields)}")
-    limits = {name: (float(period[name][0]), float(period[name][1])) for name in ("before", "after")}
+    limits: dict[str, Any] = {}
+    for name in ("before", "after"):
+        check(f"{name} of an effect", period[name], "ms", "begin and end, finite", _are_two)
+        limits[name] = tuple(map(float, period[name]))
     levels = len(LEVELS)
+    shapes = dict.fromkeys(Test._fields, (levels,)) | {"channel_p": (n, levels)}
     return Effect(
         period=Period(_event(period["event"]), **limits),
         change=Estimate(**_all(file, f"{group}/change", Estimate._fields, (n, levels))),
         beats_before=file.numbers(f"{group}/beats_before", (n,), WHOLE),
         beats_after=file.numbers(f"{group}/beats_after", (n,), WHOLE),
         control=file.numbers(f"{group}/control", (n, levels), FLOATS),
-        **{name: Test(**_all(file, f"{group}/{name}", Test._fields, None)) for name in ("test", "inside")},
+        **{
+            of: Test(**{name: file.numbers(f"{group}/{of}/{name}", shape) for name, shape in shapes.items()})
+            for of in ("test", "inside")
+        },
         field_potentials=_all(file, f"{group}/fpd", ("tangent", "threshold"), (n,)),
     )
 
 
-def _examples(file: Group) -> tuple[Example, ...]:
+def _are_two(x: np.ndarray) -> bool:
+    return x.shape == (2,) and bool(np.isfinite(x).all())
+
+
+def _examples(file: Group, n: int) -> tuple[Example, ...]:
     of = file.group("examples")
     channel = of.numbers("channel", (None,))
+    if channel.size and not set(channel.tolist()) <= set(range(n)):
+        raise ValueError(f"examples/channel: allowed: 0 to {n - 1}")
     time = of.numbers("time", channel.shape)
-    traces = [of.numbers(name) for name in TRACES] if channel.size else []
+    traces = [of.numbers(TRACES[0], (channel.size, None))] if channel.size else []
+    traces += [of.numbers(name, traces[0].shape) for name in TRACES[1:] if traces]
     rows = zip(channel.tolist(), time.tolist(), *traces, strict=True)
     return tuple(Example(int(row[0]), row[1], *row[2:]) for row in rows)
 
@@ -378,7 +397,10 @@ def _examples(file: Group) -> tuple[Example, ...]:
 def _rhythms(file: Group, n: int) -> tuple[Rhythm, ...]:
     numbers = _all(file, "rhythm", Variability._fields, (n,))
     pauses = file.numbers("quiescences", (None, 3))
-    variabilities = (Variability(**{name: float(values[k]) for name, values in numbers.items()}) for k in range(n))
+    if not np.isfinite(numbers["beats"]).all():
+        raise ValueError("rhythm/beats: not finite; allowed: numbers of beats")
+    rows: list[dict[str, Any]] = [{name: float(values[k]) for name, values in numbers.items()} for k in range(n)]
+    variabilities = [Variability(**(row | {"beats": int(row["beats"])})) for row in rows]
     return tuple(Rhythm(v, pauses[pauses[:, 0] == k, 1:]) for k, v in enumerate(variabilities))
 
 

@@ -135,6 +135,12 @@ def _read(root: Group) -> Pairs:
     return Pairs(sampling_rate=root.number("sampling_rate"), **numbers, **texts)
 
 
+def check_sampling_rate(pairs: Pairs, rate: float, name: str = "pairs") -> None:
+    """ValueError: pairs of another sampling rate than a network's."""
+    if pairs.sampling_rate != rate:
+        raise refusal(name, pairs.sampling_rate, "Hz", f"{rate:g} Hz, the sampling rate of the network")
+
+
 @typed
 def joined(several: Sequence[Pairs]) -> Pairs:
     """All pairs of several sets, one after the other. Those of the same `cell` count as one cell's.

@@ -231,6 +231,8 @@ def conduction_map(
     places, when = np.asarray(positions, float), np.asarray(times, float)
     if len(when) != len(places):
         raise ValueError(f"times: {len(when)}; allowed: {len(places)}, one for each of positions")
+    if names is not None and len(names) != len(places):
+        raise ValueError(f"names: {len(names)}; allowed: {len(places)}, one for each of positions")
     there = np.isfinite(when)
     if not there.any():
         raise refusal("times", "nan for all channels", "ms", "a time for one channel at least")

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ...annotations import typed
+from ...arguments import check_seed
 from ..features import eap_features
 from .recipes import RECIPES, ChosenModel, Recipe, fit_chosen
 from .table import FEATURES, LEVELS, BeatTable
@@ -85,6 +86,7 @@ def fit_durations(pairs: "Pairs", recipes: Sequence[Recipe] = RECIPES, *, seed: 
     ValueError: fewer than two cells with all features. ImportError: trees, and xgboost is not installed;
     `CORE_RECIPES` need numpy alone.
     """
+    check_seed(seed)
     table = table_of(pairs)
     return DurationModel(fit_chosen(table, recipes, seed=seed), np.nanmean(table.durations, axis=0))
 
