@@ -23,6 +23,7 @@ from .filtering import bandpass as bandpass
 from .filtering import highpass as highpass
 from .filtering import lowpass as lowpass
 from .filtering import notch as notch
+from .fitting import PREPARATIONS as PREPARATIONS
 from .fitting import Fit as Fit
 from .fitting import fit as fit
 from .inference import Network as Network
