@@ -61,7 +61,8 @@ def found_beats() -> Any:
     durations = np.where(there[..., None], np.linspace(100.0, 400.0, 10), np.nan)
     return I.ReconstructedBeats(
         ("A", "B"), ("extracellular",) * 2, times, traces, traces, traces, RATE,
-        UN.Estimate(durations, durations, durations), np.where(there, 40.0, np.nan), np.zeros((2, 2), bool), (I.Dropped("B", None, I.Reason.FLAT),), "{}",
+        UN.Estimate(durations, durations, durations), np.where(there, 40.0, np.nan), np.zeros((2, 2), bool),
+        (I.Dropped("B", None, I.Reason.FLAT),), "{}",
     )  # fmt: skip
 
 
@@ -69,7 +70,8 @@ def monitored() -> Any:
     """The same two channels, with one addition that changed nothing."""
     beats = found_beats()
     nothing, none = np.full((2, 10), np.nan), np.zeros(2, int)
-    test = results.Test(*np.full((6, 10), np.nan), np.zeros(10, int), nothing)
+    no_mean = np.full(10, np.nan)
+    test = results.Test(no_mean, no_mean, no_mean, no_mean, no_mean, no_mean, np.zeros(10, int), nothing)
     period = results.Period(EVENT, (0.0, 500.0), (500.0, 2000.0))
     effect = results.Effect(
         period, UN.Estimate(*[nothing] * 3), none, none, nothing, test, test, {"tangent": nothing[:, 0]}
