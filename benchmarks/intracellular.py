@@ -2,10 +2,10 @@
 
     python benchmarks/intracellular.py [--quick] [--seeds N ...] [--out DIR]
 
-- Pairs: for each seed 720 simulated cultures, of which `fit` keeps a third to calibrate the intervals. The same three sets
-  are scored for every seed: new cells, an unseen drug (propranolol), another device (10 kHz, larger electrodes). For the
-  other device the intervals are calibrated on cells of that device that are not among those scored; without that they
-  are shown too.
+- Pairs: for each seed 720 simulated cultures, of which `fit` keeps a third to calibrate the intervals. The same three
+  sets are scored for every seed: new cells, an unseen drug (propranolol), another device (10 kHz, larger electrodes).
+  For the other device the intervals are calibrated on cells of that device that are not among those scored; without
+  that they are shown too.
 - For each seed, trained alike: the published loss (beta 0.01), no physics (beta 0), and the loss through the solver.
 - Beside: the mean iAP of the training, the eAP as its own prediction, a ridge on principal components.
 - The full network (6.13 M parameters): time and memory of one forward of 421 windows.

@@ -38,7 +38,7 @@ Predictor = Callable[[np.ndarray], np.ndarray]
 
 
 class Score(NamedTuple):
-    """What a network does on one set of pairs. Errors are of normalised potential, in which an action potential is 0.9."""
+    """What a network does on one set of pairs. Errors are of normalised potential: an action potential has 0.9."""
 
     name: str
     pairs: int
@@ -65,11 +65,12 @@ class Score(NamedTuple):
 
     def texts(self) -> tuple[str, ...]:
         """A row of a table."""
-        return (
-            self.name, str(self.pairs), str(self.cells), f"{self.mae:.4f}", f"{self.ratio:.2f}", f"{self.correlation:.4f}",
-            f"{self.apd_median:.2f}", f"{self.apd_mean:.2f}", f"{100 * self.missing:.2f} %", f"{100 * self.coverage:.1f} %",
-            f"{100 * self.apd_coverage:.1f} %", f"{self.crossing:g}", *(f"{x:.4f}" for x in self.others.values()),
-        )  # fmt: skip
+        shares = (f"{100 * self.missing:.2f} %", f"{100 * self.coverage:.1f} %", f"{100 * self.apd_coverage:.1f} %")
+        errors = (f"{self.mae:.4f}", f"{self.ratio:.2f}", f"{self.correlation:.4f}")
+        durations = (f"{self.apd_median:.2f}", f"{self.apd_mean:.2f}")
+        others = (f"{x:.4f}" for x in self.others.values())
+        count = (str(self.pairs), str(self.cells))
+        return (self.name, *count, *errors, *durations, *shares, f"{self.crossing:g}", *others)
 
 
 class Evaluation(NamedTuple):

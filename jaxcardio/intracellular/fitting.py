@@ -13,8 +13,8 @@ from .train import train
 PREPARATIONS = 720
 """Simulated cultures that a network is made of where no pairs are given."""
 FRACTIONS = (0.6, 0.08, 0.32)
-"""Of the cells: for the weights, for choosing when to stop, for calibrating the intervals. Beats of one cell err together,
-so that it takes some 200 cells until 90 % intervals hold 88 to 92 % of other cells' values."""
+"""Of the cells: for the weights, for choosing when to stop, for calibrating the intervals. Beats of one cell err
+together, so that it takes some 200 cells until 90 % intervals hold 88 to 92 % of other cells' values."""
 
 
 class Fit(NamedTuple):

@@ -221,13 +221,13 @@ class Monitoring:
         """
 
         def write(file: h5py.File) -> None:
-            put_attributes(file, kinds=json.dumps(self.kinds))
-            put_attributes(file, format=FORMAT, format_version=VERSION, sampling_rate_Hz=self.sampling_rate)
-            put_attributes(file, 
+            file.attrs["kinds"] = json.dumps(self.kinds)
+            file.attrs.update(format=FORMAT, format_version=VERSION, sampling_rate_Hz=self.sampling_rate)
+            file.attrs.update(
                 begin_ms=self.begin, end_ms=self.end, about=self.about, channels=json.dumps(self.channels)
             )
-            put_attributes(file, events=json.dumps([event._asdict() for event in self.events]))
-            put_attributes(file, effects=json.dumps([_period_json(effect.period) for effect in self.effects]))
+            file.attrs.update(events=json.dumps([event._asdict() for event in self.events]))
+            file.attrs["effects"] = json.dumps([_period_json(effect.period) for effect in self.effects])
             put(file, "times", self.times, "ms")
             _put_all(file, "apd", self.durations._asdict(), "ms")
             _put_all(file, "fpd", self.field_potentials, "ms")
