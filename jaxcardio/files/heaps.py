@@ -15,6 +15,8 @@ WHOLE = 32 << 20
 MOST_TEXTS = 65_535
 """Of a collection. What else looks like the address of one is not followed by such a number."""
 BLOCK = 4 << 20
+ATTRIBUTES = ((8, 1, True), (8, 2, False), (9, 3, False))
+"""How many bytes before its name an attribute begins, its version, and whether its parts fill up eights of bytes."""
 MOST_OBJECTS = 30_000
 """Objects of a large file that are asked where their numbers are."""
 Places = list[tuple[int, int]]
@@ -32,6 +34,28 @@ def longest_text(path: str | os.PathLike, numbers: Callable[[], Places] = lambda
         with open(path, "rb") as file:
             return _longest_claim(file.read())
     return _largest_collection(path, numbers())
+
+
+def longest_attribute(data: bytes, name: bytes) -> int | None:
+    """The longest text, in bytes, that a file claims as the value of an attribute of this name; None where it has none.
+
+    An attribute is written as its name (with a NUL), its type, its shape and its value, after the lengths of the first
+    three. The value of one text of variable length is that text's length (4 bytes), and where it lies.
+    """
+    wanted, longest = name + b"\0", None
+    place = data.find(wanted)
+    while place >= 0:
+        for back, of, padded in ATTRIBUTES:
+            begins = place - back
+            if begins < 0 or data[begins] != of:
+                continue
+            sizes = [int.from_bytes(data[k : k + 2], "little") for k in range(begins + 2, begins + 8, 2)]
+            if sizes[0] != len(wanted):
+                continue
+            value = place + sum(-(-size // 8) * 8 if padded else size for size in sizes)
+            longest = max(longest or 0, int.from_bytes(data[value : value + 4], "little"))
+        place = data.find(wanted, place + 1)
+    return longest
 
 
 def number_places(file: h5py.File) -> Places:
@@ -110,6 +134,13 @@ def _check_collection(data: bytes) -> None:
         place += step
 
 
+def check_texts(data: bytes) -> None:
+    """ValueError: the texts of a whole file are so damaged that HDF5 would not come to an end."""
+    for begins in _places(data):
+        size = int.from_bytes(data[begins + 8 : begins + 16], "little")
+        _check_collection(data[begins : begins + size])
+
+
 def _longest_claim(data: bytes) -> int:
     """A text is written as its length (4 bytes), the address of its collection (8 bytes) and its number there. Within a
     collection are texts only: what looks like an address there is none."""
@@ -119,10 +150,10 @@ def _longest_claim(data: bytes) -> int:
     if not places.size:
         return longest
     outside = np.ones(len(data), bool)
+    check_texts(data)
     for place in places.tolist():
         begins = place + base
         size = int.from_bytes(data[begins + 8 : begins + 16], "little")
-        _check_collection(data[begins : begins + size])
         outside[begins : begins + size] = False
     for shift in range(4, 12):
         words = np.frombuffer(data, "<u8", max(0, len(data) - shift) // 8, min(shift, len(data)))

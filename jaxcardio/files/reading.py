@@ -27,7 +27,8 @@ from h5py import h5l, h5o  # pyright: ignore[reportAttributeAccessIssue]
 
 from ..arguments import LONGEST
 from ..json_text import parse_object
-from .heaps import Places, longest_text, number_places
+from .heaps import WHOLE as WHOLE_FILE
+from .heaps import Places, check_texts, longest_attribute, longest_text, number_places
 
 SMALLEST_BUDGET = 64 << 20
 """Bytes of numbers (each reckoned as at least `NUMBER`) and text that any file may ask for."""
@@ -103,6 +104,20 @@ class Budget:
     def longest_text(self) -> int:
         """Bytes of a text of variable length, at most: found out when one is first read."""
         return 0 if self.path is None else longest_text(self.path, self._places)
+
+    def longest_attribute(self, name: bytes) -> int:
+        """The same of the texts that are attributes of this name."""
+        if self.path is None or self.size > WHOLE_FILE:
+            return self.longest_text
+        found = longest_attribute(self._bytes, name)
+        return self.longest_text if found is None else found
+
+    @functools.cached_property
+    def _bytes(self) -> bytes:
+        with open(self.path or "", "rb") as file:
+            data = file.read()
+        check_texts(data)
+        return data
 
     def open_one(self, name: str) -> None:
         self.objects += 1
@@ -614,7 +629,7 @@ def _attribute(found: h5py.h5a.AttrID, budget: Budget | None) -> str | bool | in
         return value.item()
     claimed = kind.get_size()
     if kind.is_variable_str():
-        claimed = 0 if budget is None else budget.longest_text
+        claimed = 0 if budget is None else budget.longest_attribute(found.name)
     if claimed > LONGEST_TEXT:
         raise ValueError(
             f"a text of up to {claimed} bytes; allowed: {LONGEST_TEXT} (or the file has a virtual dataset, which looks "
