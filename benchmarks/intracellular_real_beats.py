@@ -30,6 +30,7 @@ import numpy as np
 from common import RESULTS, machine, table, write_json
 
 from jaxcardio.intracellular import baseline
+from jaxcardio.intracellular.features import LEVELS
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "eap_iap_beats.csv"
 BAR = 44.0
@@ -83,7 +84,7 @@ def rows(beats: baseline.BeatTable, seeds: tuple[int, ...], recipes: tuple[basel
 def importance(beats: baseline.BeatTable) -> list[dict[str, Any]]:
     """Mean size of the SHAP values, ms: for four durations, and over all ten; largest first."""
     found = baseline.explain(beats).importance
-    level = {k: found[baseline.LEVELS.index(k)] for k in (30, 50, 70, 90)}
+    level = {k: found[LEVELS.index(k)] for k in (30, 50, 70, 90)}
     listed = [
         {"feature": name, "all": float(found[:, k].mean()), **{f"APD{a}": float(x[k]) for a, x in level.items()}}
         for k, name in enumerate(baseline.FEATURES)

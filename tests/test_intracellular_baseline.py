@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from jaxcardio.intracellular import baseline
-from jaxcardio.intracellular.baseline import CORE_RECIPES, FEATURES, LEVELS, RECIPES, BeatTable, Recipe
+from jaxcardio.intracellular.baseline import CORE_RECIPES, FEATURES, RECIPES, BeatTable, Recipe
 from jaxcardio.intracellular.baseline.recipes import _Ridge
 from jaxcardio.intracellular.baseline.table import folds_of, joined
+from jaxcardio.intracellular.features import LEVELS
 from jaxcardio.intracellular.pairs import Pairs
 
 BEATS = Path(__file__).resolve().parents[2] / "shared" / "data" / "eap_iap_beats.csv"

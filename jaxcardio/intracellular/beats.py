@@ -16,13 +16,12 @@ from ..files.hdf5 import read_hdf5
 from ..files.reading import FLOATS, TRUTH, WHOLE, Group
 from ..files.writing import Where, put, write_hdf5
 from ..json_text import parse
+from .features import LEVELS
 from .reasons import Reason, explain
 from .unet import Estimate
 from .windows import BEFORE, WINDOW
 
 FORMAT, VERSION = "jaxcardio reconstructed beats", 1
-LEVELS = (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
-"""Percent of repolarisation at which durations are measured."""
 KINDS = ("extracellular", "intracellular")
 TRACES = ("iap", "lower", "upper")
 
@@ -161,8 +160,9 @@ def dropped_of(file: Group, channels: Sequence[str]) -> tuple[Dropped, ...]:
     known = {int(reason) for reason in Reason}
     if strange := [code for code in codes.tolist() if code not in known]:
         raise refusal("dropped/reason", strange[0], "", f"one of {sorted(known)}")
-    rows = zip(where.tolist(), times.tolist(), codes.tolist(), strict=True)
-    return tuple(Dropped(channels[k], None if np.isnan(t) else t, Reason(code)) for k, t, code in rows)
+    labels = [channels[k] for k in where.tolist()]
+    rows = zip(labels, times.tolist(), codes.tolist(), strict=True)
+    return tuple(Dropped(label, None if np.isnan(t) else t, Reason(code)) for label, t, code in rows)
 
 
 def texts_of(file: Group, name: str) -> tuple[str, ...]:

@@ -11,8 +11,7 @@ from ..annotations import check_type, typed
 from ..arguments import refusal
 from ..files.writing import Where, write_text
 from ..text_tables import text_table
-from .beats import LEVELS
-from .features import action_potential_durations
+from .features import LEVELS, action_potential_durations
 from .library import Network
 from .pairs import Pairs, check_sampling_rate
 

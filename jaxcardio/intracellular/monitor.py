@@ -10,9 +10,8 @@ from jaxtyping import ArrayLike, Float
 from ..annotations import typed
 from ..arguments import check_known, check_whole
 from ..progress import progress_bar
-from .beats import LEVELS
 from .conduction import Conduction, conduction, matched_beats
-from .features import beat_rate_variability, early_afterdepolarisations, field_potential_duration, quiescences
+from .features import LEVELS, beat_rate_variability, early_afterdepolarisations, field_potential_duration, quiescences
 from .inference import Network
 from .monitoring import Effect, Example, Monitoring, Period, Rhythm, Test
 from .peaks import Beats, find_beats
@@ -174,14 +173,15 @@ def _effects(
         is_vehicle = period.event.kind == "vehicle"
         before, after = (_inside(times, limits) for limits in (period.before, period.after))
         plain = None if is_vehicle else vehicle
-        tests = [_test(x, (before, after), plain) for x in (reconstructed_ones, recorded_ones)]
+        outside, inside = (_test(x, (before, after), plain) for x in (reconstructed_ones, recorded_ones))
         if is_vehicle:
             vehicle = before, after
         potentials = {
             name: (_mean(x[..., None], after) - _mean(x[..., None], before))[:, 0] for name, x in fields.items()
         }
-        change = _change(durations, before, after)
-        found.append(Effect(period, change, before.sum(-1), after.sum(-1), _mean(values, before), *tests, potentials))
+        change, control = _change(durations, before, after), _mean(values, before)
+        counts = before.sum(-1), after.sum(-1)
+        found.append(Effect(period, change, *counts, control, outside, inside, potentials))
     return tuple(found)
 
 

@@ -16,9 +16,9 @@ from ..files.reading import FLOATS, TRUTH, WHOLE, Group
 from ..files.writing import Where, put, write_csv, write_hdf5
 from ..json_text import parse
 from ..text_tables import text_table
-from .beats import LEVELS, Dropped, channels_of, dropped_of, put_dropped
+from .beats import Dropped, channels_of, dropped_of, put_dropped
 from .conduction import Conduction
-from .features import Variability
+from .features import LEVELS, Variability
 from .recording import Event
 from .recording.parts import check_events
 from .unet import Estimate

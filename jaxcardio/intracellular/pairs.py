@@ -20,7 +20,7 @@ from ..files.reading import Group
 from ..files.writing import put, write_hdf5
 from ..progress import progress_bar
 from .electrode import Channel, Device, NoiseSource, device_named
-from .features import action_potential_durations
+from .features import LEVELS, action_potential_durations
 from .noise_level import fine_grid, noise_level, spike_band
 from .normalisation import normalise_eap, normalise_iap
 from .preparations import BLOCK, PROBES, RATE, TRAINING_DRUGS, Potentials, recipes, simulated
@@ -28,8 +28,6 @@ from .resampling import averaged, resample
 from .windows import BEFORE, HELD, LEVEL, WINDOW
 
 FORMAT, VERSION = "jaxcardio pairs", 1
-LEVELS = tuple(range(10, 101, 10))
-"""Percentages of repolarisation of `Pairs.apd`."""
 LEAST_SLOPE, LEAST_HEIGHT, LEAST_REST = 5.0, 60.0, -55.0
 """An action potential rises by at least mV/ms and mV, from at most mV."""
 LEAST_SIGNAL = 12.0

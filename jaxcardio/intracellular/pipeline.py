@@ -7,8 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from .beats import LEVELS
-from .features import action_potential_durations
+from .features import LEVELS, action_potential_durations
 from .inference import Network
 from .normalisation import normalise_eap, normalise_iap
 from .peaks import Beats

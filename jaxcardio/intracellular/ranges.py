@@ -10,8 +10,8 @@ from jaxtyping import Float
 from ..annotations import typed
 from ..text_tables import text_table
 from .baseline.table import FEATURES, read_beats
-from .features import COLUMNS, as_table, eap_features
-from .pairs import LEVELS, Pairs
+from .features import COLUMNS, LEVELS, as_table, eap_features
+from .pairs import Pairs
 
 DELAY = COLUMNS.index("delay_s")
 NAMES = tuple(name.removesuffix("_s") for name in COLUMNS)

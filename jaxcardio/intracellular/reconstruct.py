@@ -9,7 +9,8 @@ from jaxtyping import ArrayLike
 from ..annotations import typed
 from ..arguments import check_known, refusal
 from ..progress import progress_bar
-from .beats import LEVELS, TRACES, Dropped, ReconstructedBeats
+from .beats import TRACES, Dropped, ReconstructedBeats
+from .features import LEVELS
 from .inference import Network
 from .peaks import Beats, find_beats
 from .pipeline import SLAB, kept, reconstructed

@@ -5,8 +5,7 @@ from jaxtyping import ArrayLike
 
 from ..annotations import typed
 from ..arguments import check_known
-from .beats import LEVELS
-from .features import action_potential_durations
+from .features import LEVELS, action_potential_durations
 from .normalisation import normalise_eap, normalise_iap
 from .pairs import Pairs, joined
 from .peaks import Beats, ChannelBeats, find_beats
@@ -49,7 +48,7 @@ def pairs_of(recording: Recording, *, sampling_rate: ArrayLike = 1000.0, device:
 
 def _pairs(recording: Recording, beats: Beats, outer: int, inner: int, rate: float, device: str) -> Pairs | None:
     of, partner = beats.channels[outer], beats.channels[inner]
-    which = np.array([k for k in _kept(of) if _has(partner, of.times[k])], np.int64)
+    which = np.array([k for k in _kept(of) if _has(partner, float(of.times[k]))], np.int64)
     if not which.size:
         return None
     nexts = np.append(of.samples, np.iinfo(np.int64).max)[which + 1]

@@ -22,7 +22,6 @@ from .recipes import fit_recipe as fit_recipe
 from .recipes import leave_one_group_out as leave_one_group_out
 from .recipes import mean_durations as mean_durations
 from .table import FEATURES as FEATURES
-from .table import LEVELS as LEVELS
 from .table import BeatTable as BeatTable
 from .table import read_beats as read_beats
 from .trees import Explanation as Explanation

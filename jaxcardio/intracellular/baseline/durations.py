@@ -8,9 +8,9 @@ from jaxtyping import Float
 
 from ...annotations import typed
 from ...arguments import check_seed
-from ..features import eap_features
+from ..features import LEVELS, eap_features
 from .recipes import RECIPES, ChosenModel, Recipe, fit_chosen
-from .table import FEATURES, LEVELS, BeatTable
+from .table import FEATURES, BeatTable
 
 if TYPE_CHECKING:
     from ..pairs import Pairs

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from ...annotations import typed
 from ...arguments import refusal
 from ...files.reading import check_regular, errors_named
+from ..features import LEVELS
 
 FEATURES: tuple[str, ...] = (
     "spike_width", "delay", "dV1", "dV2", "dVd", "dV1_over_dV2", "dVd_over_dV1", "dVd_over_dV2", "increase_rate",
@@ -18,8 +19,6 @@ FEATURES: tuple[str, ...] = (
 )  # fmt: skip
 """Paper 000, Fig. 2b: T_s and T_d in ms; heights normalised (Eq 11); ratios of heights; slopes in normalised per ms.
 The signal-to-noise ratio belongs to the electrode and is not among them."""
-LEVELS: tuple[int, ...] = tuple(range(10, 101, 10))
-"""Percent of repolarisation: APD10 to APD100."""
 LARGEST_FILE = 256 << 20
 """Bytes of a table of beats."""
 _IN_SECONDS = ("spike_width", "delay")
