@@ -160,7 +160,7 @@ def dropped_of(file: Group, channels: Sequence[str]) -> tuple[Dropped, ...]:
     known = {int(reason) for reason in Reason}
     if strange := [code for code in codes.tolist() if code not in known]:
         raise refusal("dropped/reason", strange[0], "", f"one of {sorted(known)}")
-    labels = [channels[k] for k in where.tolist()]
+    labels = [str(channels[int(k)]) for k in where]
     rows = zip(labels, times.tolist(), codes.tolist(), strict=True)
     return tuple(Dropped(label, None if np.isnan(t) else t, Reason(code)) for label, t, code in rows)
 

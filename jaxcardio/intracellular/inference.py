@@ -16,6 +16,9 @@ from ..arguments import check_known, refusal
 from .features.apd import LEVELS, durations_at, repolarisation_heights
 from .unet import Estimate, PIAUNet, Prediction
 
+HIGHEST = np.float32(1.0)
+"""The peak of every action potential that is normalised by Eq 10: what a network gives above it, at a large spike,
+would only raise the heights at which durations are measured."""
 BATCH = 32
 """Windows that are computed at once: always so many, filled up with empty ones, so that a window's result is the same
 to the last bit however many there are."""
@@ -84,7 +87,7 @@ class Network:
 
     @typed
     def uncorrected(self, eap: Float[np.ndarray, "window sample"]) -> Prediction:
-        """As a call, with the quantiles as the network itself gives them."""
+        """As a call, with the quantiles as the network itself gives them, but none above `HIGHEST`."""
         eap = np.asarray(eap, np.float32)
         if eap.shape[1] != self.samples:
             allowed = f"windows of {self.samples} samples ({self.window:g} ms at {self.sampling_rate:g} Hz)"
@@ -99,7 +102,9 @@ class Network:
             parts.append(
                 jax.tree.map(lambda x, n=len(batch): np.asarray(x)[:n], _forward(self.unet, jnp.asarray(filled)))
             )
-        return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+        found = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+        lower, median, upper = (np.minimum(trace, HIGHEST) for trace in found[:3])
+        return Prediction(lower, median, upper, found.physics)
 
     @typed
     def apd(self, prediction: Prediction, levels: Sequence[int] = LEVELS) -> Estimate:
