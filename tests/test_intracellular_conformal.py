@@ -44,6 +44,7 @@ def network(half: float = 0.02, crossed: bool = False) -> Network:
 
 
 @pytest.mark.parametrize("half", [0.002, 0.02, 0.3])
+@pytest.mark.slow
 def test_calibrated_intervals_hold_as_often_as_they_say_on_new_cells(half):
     before, after = [], []
     for seed in range(6):
@@ -122,6 +123,7 @@ def test_bounds_that_miss_a_height_reach_to_zero_and_to_the_end_of_the_window():
     assert np.isnan(np.stack(plain.apd(never, (90,)))).all()
 
 
+@pytest.mark.slow
 def test_corrections_are_kept_in_the_file(tmp_path):
     fixed = calibrate(Network(PIAUNet(channels=2, depth=1, levels=2, samples=1000, key=jax.random.key(0)), 1000.0),
                       simple_pairs(12, samples=1000))  # fmt: skip

@@ -253,6 +253,7 @@ def test_features_do_not_depend_on_amplitude_offset_batch_or_rate():
         np.testing.assert_allclose(getattr(slow, name), getattr(fast, name), atol=4.0 if name == "bp3" else 1.1)
 
 
+@pytest.mark.slow
 def test_float32_finds_the_same_places():
     traces = np.stack([eap(height=h) for h in (0.1, -0.1, 0.03)])
     traces += 0.002 * np.random.default_rng(0).standard_normal(traces.shape)
@@ -264,6 +265,7 @@ def test_float32_finds_the_same_places():
 
 
 @pytest.mark.parametrize(("kind", "most"), [("white", 0.0), ("pink", 0.005), ("both", 0.003)])
+@pytest.mark.slow
 def test_noise_is_no_wave(kind, most):
     random = np.random.default_rng(3)
     white, slow = random.standard_normal((1000, 1600)), pink(random, 1000)
@@ -372,6 +374,7 @@ TRUE_ENDS = {"tangent": WAVE + 2 * 50.0, "threshold": WAVE + 50.0 * np.sqrt(2 * 
 
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("method", ["tangent", "threshold"])
+@pytest.mark.slow
 def test_field_potential_durations_of_a_gaussian_wave(method, sign):
     for rate in (1000.0, 5000.0):
         found = field_potential_duration(eap(rate, height=0.1 * sign), rate, method)
@@ -400,6 +403,7 @@ def test_no_wave_and_a_cut_wave_are_verdicts():
         field_potential_duration(eap(), RATE, "guess")  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.slow
 def test_a_wave_on_a_shifted_level_ends_at_its_own():
     shifted = eap() + 0.05 * np.clip((np.arange(1600.0) - 212.0) / 200.0, 0.0, 1.0)  # the trace stays 0.05 higher
     shifted = shifted + 0.002 * np.random.default_rng(0).standard_normal((20, 1600))
@@ -472,6 +476,7 @@ def with_eads(height, n=400, seed=3):
     return np.stack(made)
 
 
+@pytest.mark.slow
 def test_no_afterdepolarisation_in_normal_action_potentials():
     for noise in (0.0, 0.01, 0.05):
         assert int(early_afterdepolarisations(domes(n=1000, noise=noise), RATE).sum()) == 0

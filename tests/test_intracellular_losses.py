@@ -76,6 +76,7 @@ def test_derivatives_are_those_of_a_sine_in_time_units(rate):
     np.testing.assert_allclose(second[0], -(omega**2) * v[0, inner], atol=2e-3 * omega**2)
 
 
+@pytest.mark.slow
 def test_without_smoothing_the_second_derivative_is_noise():
     rate, noise = 5000.0, 1e-3
     v = trace_of(rate) + noise * np.random.default_rng(0).normal(size=(1, 3500))
@@ -88,6 +89,7 @@ def test_without_smoothing_the_second_derivative_is_noise():
 
 
 @pytest.mark.parametrize("rate", [1000.0, 5000.0])
+@pytest.mark.slow
 def test_the_residual_of_the_models_own_trace_is_small_and_lowest_at_its_parameters(rate):
     v = jnp.asarray(trace_of(rate), jnp.float32)[:, round(30 * rate / 1000) :]  # after the upstroke
 
@@ -137,6 +139,7 @@ def window(v: np.ndarray) -> jnp.ndarray:
     return jnp.asarray(np.concatenate([rest, 0.1 + 0.9 * v], 1), jnp.float32)
 
 
+@pytest.mark.slow
 def test_the_loss_through_the_solver_is_lowest_at_the_true_parameters_and_descends_to_them():
     iap = window(trace_of(1000.0, n=50.0))
     at = {x: float(solver_loss(iap, physics(x=x), 1000.0)) for x in (0.98, 0.985, 0.99, 0.993, 0.995)}
@@ -146,6 +149,7 @@ def test_the_loss_through_the_solver_is_lowest_at_the_true_parameters_and_descen
     assert slope(jnp.array([0.985], jnp.float32))[0] < 0 < slope(jnp.array([0.994], jnp.float32))[0]
 
 
+@pytest.mark.slow
 def test_the_gradient_through_the_solver_is_that_of_finite_differences():
     iap = window(trace_of(1000.0, n=50.0)).astype(jnp.float64)
     at = Physics(*(jnp.array([p]) for p in (11.0, 0.11, 0.987)))
@@ -187,6 +191,7 @@ def test_the_totals_are_equations_20_and_23():
     )
 
 
+@pytest.mark.slow
 def test_a_flat_trace_has_a_floor_under_its_logarithm():
     flat = jnp.full((1, 1600), 0.1, jnp.float32)
     assert np.isfinite(total_loss(flat, prediction(flat, 1), 1000.0))
@@ -194,6 +199,7 @@ def test_a_flat_trace_has_a_floor_under_its_logarithm():
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 def test_the_loss_through_the_solver_is_finite_for_traces_that_are_no_action_potentials():
     noise = jnp.asarray(20 * np.random.default_rng(0).normal(size=(4, 400)), jnp.float32)
     at = Physics(*(jnp.array([low, low, high, high], jnp.float32) for low, high in BOUNDS.values()))

@@ -137,6 +137,7 @@ def test_a_recipe_is_of_its_seed_and_number_alone_and_doses_block_5_to_80_percen
     assert {recipe.drug for recipe in some} == set(preparations.TRAINING_DRUGS)
 
 
+@pytest.mark.slow
 def test_a_preparation_is_the_same_to_the_last_bit_alone_and_in_any_block(brief):
     many = {r.number: (V, q) for b in simulated(recipes(0, range(35))) for r, V, q in zip(*b, strict=True)}
     few = {r.number: (V, q) for b in simulated(recipes(0, [34, 3, 20])) for r, V, q in zip(*b, strict=True)}
@@ -145,6 +146,7 @@ def test_a_preparation_is_the_same_to_the_last_bit_alone_and_in_any_block(brief)
         assert np.array_equal(few[number][1], many[number][1])
 
 
+@pytest.mark.slow
 def test_pairs_are_the_same_for_every_chunk_and_the_first_of_more(brief):
     few = synthesize_pairs(33, seed=4, beats=1, chunk=1)
     more = synthesize_pairs(40, seed=4, beats=1, chunk=64)

@@ -187,6 +187,7 @@ def test_the_chunk_changes_no_bit_of_a_reconstruction(network, damaged):
         assert_same(reconstruct(recorded(spoilt()), network, chunk=chunk), damaged)
 
 
+@pytest.mark.slow
 def test_the_small_network_sees_neither_chunks_nor_neighbours():
     small = network_of(PIAUNet.small)
     whole, of_spoilt = reconstruct(recorded(healthy()), small), reconstruct(recorded(spoilt()), small)
@@ -207,6 +208,7 @@ def monitored(network) -> Monitoring:
     return monitor(added(), network, wash_in=1000.0, span=10_000.0)
 
 
+@pytest.mark.slow
 def test_the_chunk_changes_no_bit_of_a_monitoring(network, monitored):
     for chunk in CHUNKS[:2]:
         found = monitor(added(), network, wash_in=1000.0, span=10_000.0, chunk=chunk)
@@ -294,6 +296,7 @@ def test_a_result_cut_short_or_of_something_else_is_refused_in_one_line(name, re
 
 
 @pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.slow
 def test_a_result_with_a_changed_part_is_refused_in_one_line(name, request, tmp_path):
     """Each data set in turn is taken away, cut, or filled with texts; each attribute changed."""
     result = request.getfixturevalue(name)

@@ -90,6 +90,7 @@ def test_the_wave_runs_along_x_at_about_the_speed_of_cultures(made):
     np.testing.assert_allclose(peaks[1] - peaks[0], made.truth.delays[2], atol=2.0)
 
 
+@pytest.mark.slow
 def test_the_file_is_the_same_for_every_chunk(tmp_path, monkeypatch):
     monkeypatch.setattr(synthesis, "SETTLING", 1)
     options: dict[str, Any] = dict(
@@ -120,6 +121,7 @@ def test_what_cannot_be_is_refused_by_name(tmp_path, options, said):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_dose_that_the_culture_cannot_follow_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(synthesis, "SETTLING", 2)
     with pytest.raises(ValueError, match="does not follow every stimulus"):

@@ -53,6 +53,7 @@ def test_it_learns_what_the_mean_trace_cannot_say():
     assert np.nanmedian(np.abs(value / others.apd[:, [4, 7]] - 1)) < 0.05
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_one_does_not(pairs, others, short):
     again = train(pairs, validation=others, net=tiny(), **SHORT)
     assert eqx.tree_equal(again.network.unet, short.network.unet)
@@ -65,6 +66,7 @@ class Stopped(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_goes_on_to_the_same_bits(pairs, others, short, tmp_path):
     def stop(done):
         raise Stopped
@@ -86,12 +88,14 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(pairs, others, sho
         train(pairs, validation=others, net=tiny(), checkpoint=where, **SHORT)
 
 
+@pytest.mark.slow
 def test_statistics_are_frozen_after_training(others, short):
     network = short.network
     alone = network(others.eap[:1])
     np.testing.assert_array_equal(alone.median[0], network(others.eap[::-1]).median[-1])
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_kept(pairs, others):
     rising = train(pairs, validation=others, net=tiny(), epochs=6, batch=8, rate=0.05, schedule="constant")
     found = np.abs(rising.network(others.eap).median - others.iap).mean()
@@ -127,6 +131,7 @@ def test_louder_windows_are_at_most_so_much_louder():
         {"solver_weight": 1.0, "schedule": "constant", "louder": 1.3},
     ],
 )
+@pytest.mark.slow
 def test_every_kind_of_training_lowers_its_loss(pairs, settings):
     found = train(pairs, net=tiny(), epochs=4, batch=8, rate=3e-3, **settings)
     assert found.history.loss[-1] < found.history.loss[0]
@@ -136,11 +141,13 @@ def test_every_kind_of_training_lowers_its_loss(pairs, settings):
 
 
 @pytest.mark.parametrize("quantiles", ["published", "none"])
+@pytest.mark.slow
 def test_networks_with_other_heads_are_trained_as_well(pairs, quantiles):
     found = train(pairs, net=tiny(quantiles=quantiles), epochs=3, batch=8, rate=3e-3, beta=0.0)
     assert found.history.loss[-1] < found.history.loss[0]
 
 
+@pytest.mark.slow
 def test_what_it_was_trained_on_is_kept(pairs, short):
     about = short.network.about
     assert (about["pairs"], about["cells"], about["drug"], about["seed"]) == (32, 16, ["none"], 0)

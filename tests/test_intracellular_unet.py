@@ -44,6 +44,7 @@ def test_the_full_network_has_the_studys_parameters():
     assert lengths == [8000, 1600, 320, 64]
 
 
+@pytest.mark.slow
 def test_the_small_network_is_small_and_so_is_its_file(tmp_path):
     net = PIAUNet.small(KEY)
     assert 100_000 < count(net) < 160_000
@@ -52,6 +53,7 @@ def test_the_small_network_is_small_and_so_is_its_file(tmp_path):
 
 
 @pytest.mark.parametrize(("quantiles", "sets"), [("non-crossing", (3,)), ("published", (3,)), ("none", ())])
+@pytest.mark.slow
 def test_shapes_and_bounds(quantiles, sets):
     found = eqx.filter_jit(tiny(quantiles))(jnp.asarray(50 * windows(2)))
     assert all(trace.shape == (2, 500) and trace.dtype == jnp.float32 for trace in found[:3])
@@ -61,6 +63,7 @@ def test_shapes_and_bounds(quantiles, sets):
         assert ((low <= values) & (values <= high)).all()
 
 
+@pytest.mark.slow
 def test_quantiles_are_in_order_whatever_the_weights_but_the_published_heads_cross():
     draw = np.random.default_rng(0)
 
