@@ -1,6 +1,6 @@
 """Intracellular action potentials from extracellular ones: the whole bar table, on cells that training never saw.
 
-    python benchmarks/intracellular.py [--quick] [--seeds N ...] [--out DIR]
+    python benchmarks/intracellular.py [--quick] [--seeds N ...] [--keep DIR] [--out DIR]
 
 - Pairs: for each seed 720 simulated cultures, of which `fit` keeps a third to calibrate the intervals. The same three
   sets are scored for every seed: new cells, an unseen drug (propranolol), another device (10 kHz, larger electrodes).
@@ -14,7 +14,9 @@ Results go to intracellular.json.
 """
 
 import argparse
+import json
 import resource
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +27,7 @@ from common import RESULTS, machine, table, write_json
 
 import jaxcardio as jc
 from jaxcardio.intracellular.evaluate import BARS, within
+from jaxcardio.intracellular.fitting import FRACTIONS
 
 I = jc.intracellular
 UNSEEN = "propranolol"
@@ -42,7 +45,7 @@ COLUMNS = {
     "ratio": ("mean iAP / MAE", ".2f"), "eAP itself": ("MAE of eAP", ".3f"), "ridge": ("of ridge", ".4f"),
     "correlation": ("r", ".4f"), "apd_median": ("APD30..90 median %", ".2f"), "apd_mean": ("mean %", ".2f"),
     "coverage": ("90 % by point", ".3f"), "apd_coverage": ("by APD", ".3f"), "crossing": ("crossing", "g"),
-    "making_s": ("pairs (s)", ".0f"), "training_s": ("training (s)", ".0f"),
+    "training_s": ("training (s)", ".0f"),
 }  # fmt: skip
 FORWARD = 421
 """Windows of the study's first test set."""
@@ -67,14 +70,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="toy sizes, to see that it runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", default=RESULTS)
-    parser.add_argument("--network", help="where to write the first seed's network, the one that ships")
+    parser.add_argument("--keep", type=Path, help="folder for pairs and networks: what is there is not made again")
     given = parser.parse_args(argv)
     sizes = QUICK if given.quick else FULL
     seeds = given.seeds[:1] if given.quick else given.seeds
     rows: list[dict[str, Any]] = []
-    scored, device = _scored(sizes.tested)
-    for seed in seeds:
-        rows += _of_seed(seed, sizes, scored, device, given.network if seed == seeds[0] else None)
+    with tempfile.TemporaryDirectory() as folder:
+        keep = given.keep or Path(folder)
+        keep.mkdir(exist_ok=True)
+        scored, device = _scored(keep, sizes.tested)
+        for seed in seeds:
+            rows += _of_seed(seed, sizes, scored, device, keep)
     print(table(rows, COLUMNS))
     forward = _forward(sizes.forward)
     print(f"full network, {forward}")
@@ -84,52 +90,64 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _scored(n: int) -> tuple[dict[str, I.Pairs], I.Pairs]:
+def _pairs(keep: Path, n: int, seed: int, **options: Any) -> I.Pairs:
+    """Pairs of so many preparations, made unless they are kept."""
+    path = keep / f"pairs_{seed}_{n}.h5"
+    if not path.exists():
+        I.synthesize_pairs(n, seed=seed, progress=True, **options).save(path)
+    return I.Pairs.load(path)
+
+
+def _scored(keep: Path, n: int) -> tuple[dict[str, I.Pairs], I.Pairs]:
     """The pairs that are scored, and those on which the other device is calibrated."""
     scored = {
-        "new cells": I.synthesize_pairs(n, seed=1001, progress=True),
-        "unseen drug": I.synthesize_pairs(n, seed=1002, drugs=(UNSEEN,), progress=True),
-        "other device": I.synthesize_pairs(n, seed=1003, device="mea", progress=True),
+        "new cells": _pairs(keep, n, 1001),
+        "unseen drug": _pairs(keep, n, 1002, drugs=(UNSEEN,)),
+        "other device": _pairs(keep, n, 1003, device="mea"),
     }
-    return scored, I.synthesize_pairs(n, seed=1004, device="mea", progress=True)
+    return scored, _pairs(keep, n, 1004, device="mea")
 
 
-def _of_seed(
-    seed: int, sizes: Sizes, tested: dict[str, I.Pairs], device: I.Pairs, path: str | None
-) -> list[dict[str, Any]]:
-    began = time.perf_counter()
-    pairs = I.synthesize_pairs(sizes.preparations, seed=seed, progress=True)
-    made = time.perf_counter() - began
-    rows = []
-    others = None
-    for loss, options in LOSSES.items():
+def _trained(keep: Path, pairs: I.Pairs, seed: int, loss: str, epochs: dict[str, int]) -> tuple[I.Network, float]:
+    """A network trained on these pairs and calibrated, unless it is kept, and the seconds that it took."""
+    path = keep / f"network_{seed}_{list(LOSSES).index(loss)}.h5"
+    took = path.with_suffix(".json")
+    if not path.exists():
         began = time.perf_counter()
-        epochs = {} if sizes.epochs is None else {"epochs": sizes.epochs}
-        fitted = I.fit(pairs, seed=seed, progress=True, **options, **epochs)
-        trained = time.perf_counter() - began
-        if path and loss == PUBLISHED:
-            I.save_network(path, fitted.network)
-        if others is None:
-            others = {
-                "eAP itself": I.baseline.eap_as_prediction(fitted.training),
-                "ridge": I.baseline.component_ridge(fitted.training, fitted.validation),
-            }
-        mean = I.baseline.mean_predictor(fitted.training)
+        fitted = I.fit(pairs, seed=seed, progress=True, **LOSSES[loss], **epochs)
+        took.write_text(json.dumps(time.perf_counter() - began))
+        I.save_network(path, fitted.network)
+    return I.load_network(path), json.loads(took.read_text())
+
+
+def _of_seed(seed: int, sizes: Sizes, tested: dict[str, I.Pairs], device: I.Pairs, keep: Path) -> list[dict[str, Any]]:
+    pairs = _pairs(keep, sizes.preparations, seed)
+    training, validation, calibration = I.split(pairs, by="cell", fractions=FRACTIONS, seed=seed)
+    others = {
+        "eAP itself": I.baseline.eap_as_prediction(training),
+        "ridge": I.baseline.component_ridge(training, validation),
+    }
+    mean = I.baseline.mean_predictor(training)
+    epochs = {} if sizes.epochs is None else {"epochs": sizes.epochs}
+    rows = []
+    for loss in LOSSES:
+        network, seconds = _trained(keep, pairs, seed, loss, epochs)
+        network = I.calibrate(network, calibration)
         there = {name: tested[name] for name in ("new cells", "unseen drug")}
         scores = [
-            *I.evaluate(fitted.network, there, mean=mean, others=others).scores,
+            *I.evaluate(network, there, mean=mean, others=others).scores,
             *I.evaluate(
-                I.calibrate(fitted.network, device), {"other device": tested["other device"]}, mean=mean, others=others
+                I.calibrate(network, device), {"other device": tested["other device"]}, mean=mean, others=others
             ).scores,
             *I.evaluate(
-                fitted.network, {"other device, not calibrated": tested["other device"]}, mean=mean, others=others
+                network, {"other device, not calibrated": tested["other device"]}, mean=mean, others=others
             ).scores,
         ]
         for score in scores:
             print(f"seed {seed}, {loss}: {score}", flush=True)
             numbers = score._asdict()
             beside = numbers.pop("others")
-            rows.append({"seed": seed, "loss": loss, **numbers, **beside, "making_s": made, "training_s": trained})
+            rows.append({"seed": seed, "loss": loss, **numbers, **beside, "training_s": seconds})
     return rows
 
 

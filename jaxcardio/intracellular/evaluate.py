@@ -5,18 +5,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from ..annotations import check_type, typed
 from ..arguments import refusal
 from ..files.writing import Where, write_text
 from ..text_tables import text_table
-from .features import LEVELS, action_potential_durations
-from .library import Network
+from .conformal import JUDGED, coverage
+from .features import LEVELS
+from .inference import Network
 from .pairs import Pairs, check_sampling_rate
 
-JUDGED = tuple(level for level in LEVELS if 30 <= level <= 90)
-"""Levels of the bar on durations, %."""
 BARS = {
     "mae": (None, 0.039),
     "ratio": (4.0, None),
@@ -54,9 +52,9 @@ class Score(NamedTuple):
     missing: float
     """Share of those durations that the reconstructed trace does not have."""
     coverage: float
-    """Share of samples within their 90 % interval."""
+    """Share of samples within their 90 % interval; every cell counts alike (`conformal.coverage`)."""
     apd_coverage: float
-    """Share of the durations APD30 ... APD90 within theirs."""
+    """Share of the durations APD30 ... APD90 within theirs; every cell counts alike."""
     crossing: float
     """Share of samples where the three quantiles are out of order."""
     others: dict[str, float]
@@ -123,16 +121,15 @@ def evaluate(
 
 def _score(network: Network, name: str, pairs: Pairs, mean: Predictor | None, others: Mapping[str, Predictor]) -> Score:
     prediction = network(pairs.eap)
-    lower, median, upper = (np.asarray(x, np.float64) for x in (prediction.lower, prediction.median, prediction.upper))
-    actual = np.asarray(pairs.iap, np.float64)
-    found = network.apd(prediction, LEVELS)
+    median, actual = np.asarray(prediction.median, np.float64), np.asarray(pairs.iap, np.float64)
     judged = [LEVELS.index(level) for level in JUDGED]
-    true = true_durations(pairs)[:, judged]
-    value, low, high = (np.asarray(x)[:, judged] for x in found)
+    true = np.asarray(pairs.apd, np.float64)[:, judged]
+    value = np.asarray(network.apd(prediction, LEVELS).value)[:, judged]
     error = 100 * np.abs(value - true) / true
     has, there = np.isfinite(true), np.isfinite(error)
     mae = mean_error(median, actual)
     rival = actual.mean(0)[None] if mean is None else mean(pairs.eap)
+    held = coverage(network, pairs)
     return Score(
         name=name,
         pairs=len(actual),
@@ -143,16 +140,11 @@ def _score(network: Network, name: str, pairs: Pairs, mean: Predictor | None, ot
         apd_median=float(np.median(error[there])) if there.any() else np.nan,
         apd_mean=float(error[there].mean()) if there.any() else np.nan,
         missing=float((has & ~there).sum() / max(1, has.sum())),
-        coverage=float(((lower <= actual) & (actual <= upper)).mean()),
-        apd_coverage=float(((low <= true) & (true <= high))[has].mean()) if has.any() else np.nan,
-        crossing=float(((lower > median) | (median > upper)).mean()),
+        coverage=held.trace,
+        apd_coverage=held.durations,
+        crossing=held.crossing,
         others={name: mean_error(np.asarray(of(pairs.eap)), actual) for name, of in others.items()},
     )
-
-
-def true_durations(pairs: Pairs) -> Float[np.ndarray, "pair level"]:
-    """APD10 ... APD100 of the true traces, ms; NaN where one does not come back to the level within its window."""
-    return np.asarray(action_potential_durations(pairs.iap, pairs.sampling_rate, LEVELS), np.float64)
 
 
 def mean_error(found: np.ndarray, actual: np.ndarray) -> float:
