@@ -279,6 +279,7 @@ def test_noise_is_no_wave(kind, most):
     # A naive reader takes the lowest point before the highest one: it has an answer every time.
 
 
+@pytest.mark.slow
 def test_waves_that_stand_out_of_the_noise_are_found():
     noise = 0.02 * np.random.default_rng(4).standard_normal((500, 1600))
     for height in (0.06, -0.06):
@@ -390,6 +391,7 @@ def test_field_potential_durations_of_a_gaussian_wave(method, sign):
     np.testing.assert_allclose(scaled.end, noisy.end, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_no_wave_and_a_cut_wave_are_verdicts():
     noise = 0.004 * np.random.default_rng(9).standard_normal((100, 1600))
     none = field_potential_duration(eap(height=0.0) + noise, RATE)

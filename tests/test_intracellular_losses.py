@@ -63,6 +63,7 @@ def test_a_quantile_that_is_none_is_refused():
 
 
 @pytest.mark.parametrize("rate", [1000.0, 5000.0])
+@pytest.mark.slow
 def test_derivatives_are_those_of_a_sine_in_time_units(rate):
     period = 400.0  # ms
     t = np.arange(round(rate)) * 1000 / rate
@@ -127,6 +128,7 @@ def test_the_recovery_rate_is_a_sharp_step_with_a_gradient_that_reaches_further(
     np.testing.assert_allclose(slope[0], -(1 - 2 * 0.99) * 50 * soft * (1 - soft), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_simulated_trace_is_that_of_an_adaptive_solver():
     exact = trace_of(1000.0, n=50.0)
     found = simulated(physics(), jnp.array([0.5], jnp.float32), exact.shape[1], 1000.0)

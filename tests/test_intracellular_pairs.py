@@ -154,6 +154,7 @@ def test_pairs_are_the_same_for_every_chunk_and_the_first_of_more(brief):
     assert len(few)
 
 
+@pytest.mark.slow
 def test_currents_between_the_cells_of_a_strip_are_those_of_its_potentials(brief):
     """Inflow at the middle probe is coupling times the second difference of the three potentials beside it."""
     found = next(simulated(recipes(0, range(2))))

@@ -390,6 +390,7 @@ def write_long(path: Path, columns: int, options: dict[str, Any]) -> None:
             data.id.write_direct_chunk((0, first), packed, mask)
 
 
+@pytest.mark.slow
 def test_half_an_hour_of_sixty_channels_opens_at_once_and_is_read_in_bounded_memory(tmp_path):
     path = tmp_path / "long.h5"
     write_long(path, 10_000, {"chunks": (60, 10_000), "compression": "gzip", "compression_opts": 1})

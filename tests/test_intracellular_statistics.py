@@ -90,6 +90,7 @@ def test_beats_that_resemble_each_other_count_less():
     assert (drug_effect(before, after).channel_p < 0.05).mean() < 0.08
 
 
+@pytest.mark.slow
 def test_many_channels_without_a_change_give_few_false_positives():
     random = np.random.default_rng(5)
     found = [drug_effect(beats(random, 40, 60), beats(random, 40, 60)) for _ in range(200)]

@@ -29,6 +29,7 @@ def at(recording: Recording, begin: float, end: float) -> np.ndarray:
     return recording.read(round(begin * 5), round(end * 5))
 
 
+@pytest.mark.slow
 def test_the_file_says_what_it_is_of(made):
     recording = made.recording
     assert recording.sampling_rate == RATE
@@ -49,6 +50,7 @@ def durations(made, channel: int, beat: int) -> np.ndarray:
     return np.asarray(action_potential_durations(window, RATE))
 
 
+@pytest.mark.slow
 def test_inside_the_durations_are_those_of_the_truth_before_and_after_the_drug(made):
     """Beat 9, at about 9 s, is one without drug; the last but one, 56 s after it was added, one under 98 % of it."""
     levels = slice(2, 9)
@@ -59,12 +61,14 @@ def test_inside_the_durations_are_those_of_the_truth_before_and_after_the_drug(m
     assert (made.truth.after[:, 8] > made.truth.before[:, 8] + 50).all()
 
 
+@pytest.mark.slow
 def test_the_drug_comes_in_gradually(made):
     apd90 = np.array([durations(made, 1, beat)[8] for beat in range(9, 60, 5)])
     assert (np.diff(apd90) > -5).all()
     assert apd90[2] < made.truth.after[1, 8] - 30
 
 
+@pytest.mark.slow
 def test_access_opens_with_the_pulse_and_falls_as_the_pores_reseal(made):
     quiet, opened = at(made.recording, 1_000, 5_900), at(made.recording, 8_000, 12_000)
     late = at(made.recording, 64_000, 68_000)
@@ -77,11 +81,13 @@ def test_access_opens_with_the_pulse_and_falls_as_the_pores_reseal(made):
     assert np.ptp(pulse[0]) < 5
 
 
+@pytest.mark.slow
 def test_a_dead_channel_has_noise_and_no_beats(made):
     dead = at(made.recording, 0, 5_000)[4]
     assert 0 < np.ptp(dead) < 0.2
 
 
+@pytest.mark.slow
 def test_the_wave_runs_along_x_at_about_the_speed_of_cultures(made):
     assert 0.03 < made.truth.speed < 0.08
     np.testing.assert_allclose(np.diff(made.truth.delays[:3]), 0.2 / made.truth.speed, atol=1.0)

@@ -156,6 +156,7 @@ def test_what_it_was_trained_on_is_kept(pairs, short):
     assert short.network.unfamiliar(pairs.eap, pairs.signal_to_noise / 10).all()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_trained_is_refused(pairs, others):
     for settings, message in [
         ({"epochs": 0}, "epochs = 0 epochs; allowed: a whole number >= 1"),

@@ -79,6 +79,7 @@ def test_quantiles_are_in_order_whatever_the_weights_but_the_published_heads_cro
     assert crossing(tiny("published")) > 0.1
 
 
+@pytest.mark.slow
 def test_one_output_is_all_three_traces_without_quantiles():
     found = eqx.filter_jit(tiny("none"))(jnp.asarray(windows(2)))
     assert (found.lower == found.median).all() and (found.upper == found.median).all()
