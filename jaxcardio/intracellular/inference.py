@@ -103,6 +103,8 @@ class Network:
                 jax.tree.map(lambda x, n=len(batch): np.asarray(x)[:n], _forward(self.unet, jnp.asarray(filled)))
             )
         found = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+        if not all(np.isfinite(trace).all() for trace in found[:3]):
+            raise ValueError("network: gives numbers that are not finite; allowed: weights as they were trained")
         lower, median, upper = (np.minimum(trace, HIGHEST) for trace in found[:3])
         return Prediction(lower, median, upper, found.physics)
 

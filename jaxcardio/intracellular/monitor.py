@@ -13,7 +13,7 @@ from ..progress import progress_bar
 from .conduction import Conduction, conduction, matched_beats
 from .features import LEVELS, beat_rate_variability, early_afterdepolarisations, field_potential_duration, quiescences
 from .inference import Network
-from .monitoring import Effect, Example, Monitoring, Period, Rhythm, Test
+from .monitoring import Effect, Example, Monitoring, Period, Rhythm, Test, named
 from .peaks import Beats, find_beats
 from .pipeline import SLAB, Part, kept, reconstructed
 from .reconstruct import SEARCH, chosen_channels, dropped_of, padded
@@ -51,6 +51,9 @@ def monitor(
     corrected for the number of levels (Holm); in each channel Welch's test does, corrected for the number of channels.
     Where a vehicle was added before, its change in the same channels is subtracted. Channels of one dish share the
     dish: see `drug_effect`. Field potential durations by two methods stand beside, and need no network.
+
+    A beat without a repolarisation wave that stands out of the noise has no field potential duration. Its durations
+    then rest on what beats of the training looked like; `print` says for how many beats that is so.
 
     Memory does not grow with the recording's length but for some 200 bytes a beat.
 
@@ -149,16 +152,29 @@ def _periods(recording: Recording, wash_in: float, span: float) -> list[Period]:
     """Of each addition: the control period before all of them, and the one in which its effect is measured."""
     begin = float(recording.times(0, 1)[0])
     end = float(recording.times(recording.n_samples - 1, recording.n_samples)[0])
-    added = additions(recording.events)
+    added = _together(additions(recording.events))
     pulses = [event.time for event in recording.events if event.kind == "electroporation"]
     found = []
     for k, event in enumerate(added):
-        control = min(e.time for e in added)
+        control = added[0].time
         last = added[k + 1].time if k + 1 < len(added) else end
         earliest = max([begin, *(t for t in pulses if t < control)])
         before = (max(earliest, control - span), control)
         after = (min(last, max(event.time + wash_in, last - span)), last)
         found.append(Period(event, before, after))
+    return found
+
+
+def _together(added: list[Event]) -> list[Event]:
+    """What was added at one time as one event, since its effects cannot be told apart."""
+    found: list[Event] = []
+    for event in added:
+        if found and found[-1].time == event.time:
+            label = f"{named(found[-1])} + {named(event)}"
+            kind = "drug" if "drug" in (found[-1].kind, event.kind) else event.kind
+            found[-1] = found[-1]._replace(label=label, concentration=None, kind=kind)
+        else:
+            found.append(event)
     return found
 
 
@@ -239,11 +255,13 @@ def _rhythm(recording: Recording, beats: Beats, channel: int) -> Rhythm:
 
 
 def _conduction(recording: Recording, beats: Beats, wanted: list[int]) -> Conduction | None:
-    """Over the array, of up to `MOST_WAVES` beats spread over the recording; None without positions."""
+    """Over the array, of up to `MOST_WAVES` beats spread over the recording; None without positions. Upstrokes inside
+    and spikes outside are not at the same moment of a beat: only channels that record from outside are used."""
     if recording.positions is None:
         return None
+    wanted = [k for k in wanted if recording.kinds[k] == "extracellular"]
     times = [np.zeros(0) if beats.channels[k].reason else beats.channels[k].times for k in wanted]
-    waves = matched_beats(times)
+    waves = matched_beats(times) if wanted else np.zeros((0, 0))
     if not waves.size:
         return None
     spread = np.unique(np.linspace(0, len(waves) - 1, min(MOST_WAVES, len(waves))).round().astype(int))

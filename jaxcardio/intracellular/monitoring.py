@@ -31,8 +31,15 @@ HEADINGS = (
     "channels", "beyond their interval", "measured inside (ms)",
 )  # fmt: skip
 TRACES = ("iap", "lower", "upper", "eap")
-UNITS = {"time": "ms", "eap": "mV"}
-"""Of examples, where they have one."""
+ENDS = ("lower", "upper")
+"""Of the interval of an effect: ms, unlike those of a trace."""
+MANY = 0.5
+"""Share of beats without a repolarisation wave that is worth a line: a quarter of the training's have none."""
+UNITS = dict.fromkeys(("time", "effect", "mean", "sd", "rmssd", "residual"), "ms") | {
+    "eap": "mV", "percent": "%", "cv": "%", "speed": "mm/ms", "speed_error": "mm/ms", "direction": "degrees",
+    "direction_error": "degrees", "origin": "um",
+}  # fmt: skip
+"""Of what has one, by its name."""
 
 
 class Period(NamedTuple):
@@ -154,12 +161,26 @@ class Monitoring:
         ]
         if strange:
             lines.append(f"~ {strange:.1f} % of the beats are unlike the training's: do not trust their intervals")
+        without = self._without_wave()
+        if without > MANY:
+            lines.append(
+                f"~ {100 * without:.0f} % of the reconstructed beats show no repolarisation wave above the noise: "
+                "their durations rest on what beats of the training looked like"
+            )
+        lines += [_unmeasured(effect) for effect in self.effects if _is_unmeasured(effect)]
         lines.append(
             text_table([HEADINGS, *self.rows()], left=1) if self.effects else "no addition is named: no effect"
         )
         return "\n".join(lines)
 
     @typed
+    def _without_wave(self) -> float:
+        """Share of the reconstructed beats."""
+        outside = np.array([kind == "extracellular" for kind in self.kinds], bool)
+        there = np.isfinite(self.times[outside])
+        wave = np.isfinite(self.field_potentials["tangent"][outside]) if there.size else there
+        return float(1 - wave[there].mean()) if there.any() else 0.0
+
     def rows(self, levels: tuple[int, ...] = SHOWN) -> list[tuple[str, ...]]:
         """The effects as rows of texts under `HEADINGS`: one an addition and level."""
         for level in levels:
@@ -236,11 +257,11 @@ class Monitoring:
             put_dropped(file, self.channels, self.dropped)
             for k, effect in enumerate(self.effects):
                 _put_effect(file, f"effects/{k}", effect)
-            _put_all(file, "rhythm", _stacked([r.variability for r in self.rhythm]), "1")
+            _put_all(file, "rhythm", _stacked([r.variability for r in self.rhythm]))
             pauses = [(k, *pause) for k, r in enumerate(self.rhythm) for pause in np.asarray(r.quiescences)]
             put(file, "quiescences", np.array(pauses, np.float64).reshape(-1, 3), "channel, ms, ms")
             if self.conduction is not None:
-                _put_all(file, "conduction", self.conduction._asdict(), "see `Conduction`")
+                _put_all(file, "conduction", self.conduction._asdict())
             for name in ("channel", "time", *TRACES):
                 put(file, f"examples/{name}", np.array([getattr(e, name) for e in self.examples]), UNITS.get(name, "1"))
 
@@ -255,6 +276,20 @@ class Monitoring:
 def named(event: Event) -> str:
     """What was added, in words: `dofetilide 10 nM`."""
     return event.label if event.concentration is None else f"{event.label} {event.concentration:g} nM"
+
+
+def _is_unmeasured(effect: Effect) -> bool:
+    return not np.isfinite(np.asarray(effect.change.value)).any()
+
+
+def _unmeasured(effect: Effect) -> str:
+    before, after = (
+        f"{begin / 1000:.0f} to {end / 1000:.0f} s" for begin, end in (effect.period.before, effect.period.after)
+    )
+    return (
+        f"{named(effect.period.event)} at {effect.period.event.time / 1000:.0f} s: no channel has enough beats in both "
+        f"periods, {before} and {after}; see wash_in and span"
+    )
 
 
 def _row(effect: Effect, level: int, outside: np.ndarray) -> tuple[str, ...]:
@@ -282,15 +317,18 @@ def _text(x: float, form: str) -> str:
     return format(x, form) if np.isfinite(x) else "-"
 
 
-def _put_all(file: h5py.File, group: str, arrays: dict, unit: str) -> None:
+def _put_all(file: h5py.File, group: str, arrays: dict, unit: str | None = None) -> None:
+    """Writes these arrays, in one unit or each in its own (`UNITS`)."""
     for name, values in arrays.items():
-        put(file, f"{group}/{name}", np.asarray(values), unit)
+        put(file, f"{group}/{name}", np.asarray(values), UNITS.get(name, "1") if unit is None else unit)
 
 
 def _put_effect(file: h5py.File, group: str, effect: Effect) -> None:
     _put_all(file, f"{group}/change", effect.change._asdict(), "ms")
     for name in ("test", "inside"):
-        _put_all(file, f"{group}/{name}", getattr(effect, name)._asdict(), "ms, %, 1: see `Test`")
+        test = getattr(effect, name)._asdict()
+        _put_all(file, f"{group}/{name}", {k: x for k, x in test.items() if k in ENDS}, "ms")
+        _put_all(file, f"{group}/{name}", {k: x for k, x in test.items() if k not in ENDS})
     _put_all(file, f"{group}/fpd", effect.field_potentials, "ms")
     put(file, f"{group}/beats_before", effect.beats_before, "1")
     put(file, f"{group}/beats_after", effect.beats_after, "1")

@@ -61,7 +61,7 @@ def reconstruct(
     )
     report = report or (lambda done: None)
     check_known("chunk", chunk, "ms", "above 0", lambda x: (x > 0) & np.isfinite(x))
-    low, high = _limits(begin, end)
+    low, high = _limits(recording, begin, end)
     wanted = chosen_channels(recording, channels)
     beats = find_beats(recording, channels=wanted, progress=lambda done: report(SEARCH * done))
     chosen = [
@@ -144,10 +144,22 @@ def padded(rows: Sequence[np.ndarray], most: int | None = None) -> np.ndarray:
     return found
 
 
-def _limits(begin: ArrayLike | None, end: ArrayLike | None) -> tuple[float, float]:
+def _limits(recording: Recording, begin: ArrayLike | None, end: ArrayLike | None) -> tuple[float, float]:
+    """ValueError: none of the recording lies between them."""
+    first = float(recording.times(0, 1)[0])
+    last = float(recording.times(recording.n_samples - 1, recording.n_samples)[0])
     low, high = (-np.inf if begin is None else begin), (np.inf if end is None else end)
     if begin is not None:
-        check_known("begin", begin, "ms", "finite", np.isfinite)
+        check_known(
+            "begin", begin, "ms", f"below {last:g}, where the recording ends", lambda x: np.isfinite(x) & (x < last)
+        )
     if end is not None:
-        check_known("end", end, "ms", f"finite, above begin = {low:g}", lambda x: np.isfinite(x) & (x > low))
+        least = max(float(np.asarray(low)), first)
+        check_known(
+            "end",
+            end,
+            "ms",
+            f"finite, above {least:g} (begin, or the recording's)",
+            lambda x: np.isfinite(x) & (x > least),
+        )
     return float(np.asarray(low)), float(np.asarray(high))

@@ -496,10 +496,11 @@ def _speed(monitoring: "Monitoring") -> str:
     if found is None:
         return "median beat"
     measured = np.asarray(found.speed)[np.isfinite(found.speed)]
-    if not measured.size:
-        return "median beat: no speed resolved"
+    total = np.size(found.speed)
+    if measured.size <= total / 2:
+        return f"no speed resolved in {total - measured.size} of {total} beats"
     low, middle, high = np.percentile(measured, [25, 50, 75])
-    return f"{middle:.3g} mm/ms ({low:.3g} to {high:.3g}, quartiles)"
+    return f"{middle:.3g} mm/ms ({low:.3g} to {high:.3g}, quartiles of {measured.size} of {total} beats)"
 
 
 def _every_channel(monitoring: "Monitoring", ax: Any, level: int = 90) -> None:
