@@ -682,3 +682,9 @@ def test_a_rate_that_the_times_of_a_table_contradict_is_refused(tmp_path):
     refused(lambda: Recording.load(path, sampling_rate=1000.0), "a sample every 0.2 ms, and sampling_rate = 1000 Hz")
     assert Recording.load(path, sampling_rate=5000.0).sampling_rate == 5000.0
     refused(lambda: Recording.load(path, stream=0), "stream = 0")
+
+
+def test_a_repeated_name_leaves_the_others_theirs(tmp_path):
+    path = tmp_path / "twice.csv"
+    path.write_text("Time (ms),47 (uV),47 (uV),ref (uV)\n" + "".join(f"{k},1,2,3\n" for k in range(20)))
+    assert Recording.load(path).channels == ("47 (column 2)", "47 (column 3)", "ref")

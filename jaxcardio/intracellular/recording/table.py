@@ -87,11 +87,14 @@ def _unit(column: Column, choice: Choice) -> str:
 
 
 def _names(names: list[str], chosen: list[int]) -> list[str]:
-    """Names without their units; the whole headers, or numbers, where these are no names of their own."""
+    """Names without their units, or the whole headers; a name that stands there already, or none, gets its number."""
     for found in ([label(names[k]) for k in chosen], [names[k] for k in chosen]):
         if all(found) and len(set(found)) == len(found):
             return found
-    return [str(k) for k in range(len(chosen))]
+    plain = [label(names[k]) for k in chosen]
+    return [
+        x if x and plain.count(x) == 1 else f"{x} (column {k + 1})".strip() for x, k in zip(plain, chosen, strict=True)
+    ]
 
 
 def _read(path: Path, layout, clocks: list[int], chosen: list[int]) -> tuple[np.ndarray | None, np.ndarray]:
