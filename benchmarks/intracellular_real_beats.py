@@ -6,7 +6,7 @@ prints a table and writes intracellular_real_beats.json. Needs `jaxcardio[baseli
 Errors are the mean over APD10 to APD100 of the beats of each recording, and `mean` that of the four. Rows:
 
 - `mean predictor`: the mean durations of the other recordings.
-- `published`: the trees of paper 000, by recording; `published, random split` is the same with beats of one recording
+- `published`: the trees of the study, by recording; `published, random split` is the same with beats of one recording
   on both sides, and shows the leak.
 - `ridge, chosen`, `chosen`: a recipe (features, target, learner) chosen within the other three recordings, by leaving
   each of those out in turn. The first needs numpy alone.

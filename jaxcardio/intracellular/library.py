@@ -27,7 +27,7 @@ from .unet import PIAUNet
 
 FORMAT, VERSION = "jaxcardio intracellular network", 1
 SHIPPED = ("small",)
-"""Names of the networks that ship."""
+"""Names of the networks that ship. "small" is `fit(synthesize_pairs(PREPARATIONS, seed=0), seed=0).network`."""
 LARGEST = 64 << 20
 """Weights of a network."""
 
