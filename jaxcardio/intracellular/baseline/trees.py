@@ -28,7 +28,7 @@ PUBLISHED: dict[str, Any] = {
     "subsample": 0.6,
     "early_stopping_rounds": 10,
 }
-"""Settings in the code of paper 000 (rounded); what is not named is the default of xgboost."""
+"""Settings in the code of the study (rounded); what is not named is the default of xgboost."""
 PUBLISHED_FEATURES: tuple[str, ...] = (
     "spike_width", "delay", "increase_rate", "decay_rate", "dV1_over_dV2", "dVd_over_dV2", "dVd_over_dV1",
 )  # fmt: skip
