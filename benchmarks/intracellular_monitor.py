@@ -3,7 +3,7 @@
     python benchmarks/intracellular_monitor.py [--quick] [--recording FILE] [--out DIR]
 
 A recording of a simulated culture (60 channels, 30 minutes, 5 kHz, 540 million samples; dofetilide added in the middle)
-is made by another process, unless one is given. It is monitored with the network that ships, in slabs of 30 s, and
+is made by another process, unless one is given. It is monitored with the network that ships, in slabs of 10 s, and
 in slabs of 7 s again (some channels), where every number must be the same to the last bit. Memory is the peak of the
 whole process, Python, JAX and the network included.
 

@@ -282,3 +282,30 @@ def test_sodium_networks_of_several_seeds(monkeypatch, tmp_path):
     rows = {(row["network"], row["dt"], row["name"]): row for row in found["rows"]}
     assert rows["exact", 0.1, "RMSE of V, whole beat"]["met"]
     assert rows["rates", None, "outside"]["met"] and rows["rates", None, "semigroup"]["met"]
+
+
+@pytest.mark.slow
+def test_the_bar_table_of_intracellular(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    script = importlib.import_module("intracellular")
+
+    script.main(["--quick", "--out", str(tmp_path)])
+
+    found = json.loads((tmp_path / "intracellular_quick.json").read_text())
+    assert {"date", "device", "cpu", "versions"} <= set(found["machine"])
+    assert {row["loss"] for row in found["rows"]} == set(script.LOSSES)
+    assert {row["name"] for row in found["rows"]} == set(script.HIGHEST_MAE)
+    assert all(row["crossing"] == 0 for row in found["rows"])
+    assert all(np.isfinite(row[name]) for row in found["rows"] for name in ("mae", "ratio", "ridge", "coverage"))
+
+
+@pytest.mark.slow
+def test_monitoring_of_many_channels(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    script = importlib.import_module("intracellular_monitor")
+
+    script.main(["--quick", "--out", str(tmp_path)])
+
+    found = json.loads((tmp_path / "intracellular_monitor_quick.json").read_text())
+    assert found["same_in_other_slabs"]
+    assert found["beats"] > 100

@@ -74,7 +74,7 @@ def monitor(
     report = progress_bar("monitoring", recording.duration / 1000, "s of recording") if progress is True else progress
     report = report or (lambda done: None)
     wanted = chosen_channels(recording, channels)
-    beats = find_beats(recording, channels=wanted, progress=lambda done: report(SEARCH * done))
+    beats = find_beats(recording, channels=wanted, chunk=chunk, progress=lambda done: report(SEARCH * done))
     inside = set(wanted)
     chosen = [kept(beats, k)[::every] if k in inside else np.zeros(0, np.int64) for k in range(len(beats.channels))]
     times = padded([beats.channels[k].times[chosen[k]] for k in wanted])

@@ -15,7 +15,7 @@ from .recording import Recording
 from .unet import Estimate, Physics, Prediction
 from .windows import BEFORE, WINDOW, cut_windows
 
-SLAB = 30_000.0
+SLAB = 10_000.0
 """Length of recording held at once, ms."""
 MARGIN = 500.0
 """Read beyond the windows at both ends, ms: more than resampling looks at."""

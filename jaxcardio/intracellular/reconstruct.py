@@ -63,7 +63,7 @@ def reconstruct(
     check_known("chunk", chunk, "ms", "above 0", lambda x: (x > 0) & np.isfinite(x))
     low, high = _limits(recording, begin, end)
     wanted = chosen_channels(recording, channels)
-    beats = find_beats(recording, channels=wanted, progress=lambda done: report(SEARCH * done))
+    beats = find_beats(recording, channels=wanted, chunk=chunk, progress=lambda done: report(SEARCH * done))
     chosen = [
         kept(beats, k, low, high) if k in set(wanted) else np.zeros(0, np.int64) for k in range(len(beats.channels))
     ]
