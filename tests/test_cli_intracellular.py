@@ -160,6 +160,7 @@ def test_pairs_are_made_up_and_written(monkeypatch, tmp_path, capsys):
     assert len(Pairs.load(out)) == 4
 
 
+@pytest.mark.slow
 def test_training_keeps_a_tenth_of_the_cells_apart(folder, monkeypatch, tmp_path, capsys):
     asked = {}
 
@@ -283,6 +284,7 @@ def test_a_recording_without_a_beat_ends_with_status_1(folder, tmp_path, capsys)
     assert "channel C: " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_recording_is_monitored(folder, tmp_path, capsys):
     out, table, figure = (tmp_path / name for name in ("m.h5", "beats.csv", "page.png"))
     given = ["--network", str(folder / "net.h5"), "--wash-in", "2000", "--span", "8000", "--out", str(out)]

@@ -93,6 +93,7 @@ def test_scores_are_factors_on_the_half_widths():
 
 
 @pytest.mark.parametrize("crossed", [False, True])
+@pytest.mark.slow
 def test_corrected_intervals_never_cross_whatever_the_network_says(crossed):
     fixed = calibrate(network(0.02, crossed), rough_pairs(40, 0))
     lower, median, upper, _ = fixed(rough_pairs(20, 9).eap)
@@ -114,6 +115,7 @@ def test_durations_are_those_of_the_shape_and_their_limits_those_of_the_bounds()
     np.testing.assert_allclose(high[:, 4] - value[:, 4], np.full(len(low), moved[1]), atol=1.0)
 
 
+@pytest.mark.slow
 def test_bounds_that_miss_a_height_reach_to_zero_and_to_the_end_of_the_window():
     pairs = simple_pairs(4, samples=1000)
     plain = network(0.2)

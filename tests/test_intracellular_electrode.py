@@ -44,6 +44,7 @@ def channel(**changes):
     return Channel(**(fields | changes))
 
 
+@pytest.mark.slow
 def test_gradients_of_a_recorded_beat_are_its_finite_differences():
     V, inflow = beat(np.arange(0, 150, DT))
     weights = jnp.asarray(np.random.default_rng(0).standard_normal(V.size))

@@ -143,6 +143,7 @@ def test_traces_without_an_answer_are_nan_and_spoil_no_neighbour():
     assert np.isnan(found[4, 0])  # begins at its peak: no upstroke
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_duration_is_that_of_its_crossing():
     trace = domes(n=1, noise=0.002)[0]
     gradient = jax.grad(lambda x: action_potential_durations(x, RATE, (50.0,))[0])(jnp.asarray(trace))
@@ -289,6 +290,7 @@ def test_waves_that_stand_out_of_the_noise_are_found():
 
 
 @pytest.mark.parametrize("shape", ["drift", "decay", "step", "nothing", "held"])
+@pytest.mark.slow
 def test_what_only_falls_rises_or_steps_is_no_wave(shape):
     t = np.arange(1600.0)
     added = {
@@ -496,6 +498,7 @@ def test_afterdepolarisations_of_a_tenth_of_the_amplitude_are_found(height, nois
     np.testing.assert_array_equal(found, early_afterdepolarisations(90.0 * traces - 70.0, RATE))
 
 
+@pytest.mark.slow
 def test_notches_late_rises_and_next_beats_are_no_afterdepolarisations():
     t = np.arange(1600.0)
     notch = np.interp(t, [200, 203, 225, 290, 500, 700], [0, 1, 0.55, 0.85, 0.7, 0])

@@ -117,6 +117,7 @@ def test_the_residual_is_eq_15_times_v_written_out_naively():
     np.testing.assert_allclose(found, here * f, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_the_recovery_rate_is_a_sharp_step_with_a_gradient_that_reaches_further():
     v = jnp.linspace(0, 1, 1001)[None]
     a, x = jnp.array([0.2]), jnp.array([0.99])
@@ -171,6 +172,7 @@ def prediction(iap: jnp.ndarray, sets: int) -> Prediction:
     return Prediction(iap - 0.02 * (sets > 1), iap, iap + 0.02 * (sets > 1), p)
 
 
+@pytest.mark.slow
 def test_the_totals_are_equations_20_and_23():
     iap = window(trace_of(1000.0))
     actual = iap + 0.01

@@ -198,6 +198,7 @@ def test_the_other_device_is_another_one():
     assert not np.array_equal(one.eap, other.eap)
 
 
+@pytest.mark.slow
 def test_recorded_beats_stand_beside_where_their_table_is_at_hand():
     table = Path(__file__).resolve().parents[2] / "shared" / "data" / "eap_iap_beats.csv"
     if not table.is_file():

@@ -215,6 +215,7 @@ def test_the_chunk_changes_no_bit_of_a_monitoring(network, monitored):
         assert_same(found, monitored)
 
 
+@pytest.mark.slow
 def test_a_monitoring_has_the_durations_of_the_reconstruction(damaged, monitored):
     assert monitored.dropped == damaged.dropped
     assert np.array_equal(monitored.times, damaged.times, equal_nan=True)

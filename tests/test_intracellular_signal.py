@@ -181,6 +181,7 @@ def test_a_window_without_action_potential_is_no_number():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.slow
 def test_normalisation_is_the_same_in_jax_and_keeps_the_dtype(dtype):
     window = np.random.default_rng(6).normal(size=(2, 160)).astype(dtype)
     noise = np.array([0.1, 0.2])

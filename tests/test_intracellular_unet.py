@@ -120,6 +120,7 @@ def test_squeeze_and_excitation_weighs_channels_by_their_means():
     np.testing.assert_allclose(weigh(x[:, ::-1]), factors, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_residual_block_adds_between_none_and_one_to_its_input():
     x = jnp.asarray(windows(2, 160)).reshape(2, 20, 8)
     added = ResidualBlock(8, 5, key=KEY)(x, True)[0] - x
@@ -135,6 +136,7 @@ def test_attention_is_decided_at_the_lower_resolution():
     assert ((mask > 0) & (mask < 1)).all()
 
 
+@pytest.mark.slow
 def test_what_a_window_becomes_does_not_depend_on_the_others_with_frozen_statistics_only():
     net, x = tiny(), windows(6)
     others = np.concatenate([x[:1], 30 + 9 * windows(5, seed=8)])
@@ -159,6 +161,7 @@ def test_no_windows_are_no_traces():
     assert Network(tiny(), 1000.0).apd(found).value.shape == (0, 10)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_float32():
     net, x = tiny(), jnp.asarray(windows(4))
     single, half = eqx.filter_jit(net)(x), eqx.filter_jit(net)(x.astype(jnp.bfloat16))

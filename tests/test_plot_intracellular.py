@@ -272,6 +272,7 @@ def test_predictions_against_the_truth():
     assert ax.collections[0].get_array().sum() == found.size
 
 
+@pytest.mark.slow
 def test_a_page_of_a_monitored_recording(monitoring, tmp_path):
     page = intracellular.overview(monitoring)
     page.savefig(tmp_path / "page.png")
