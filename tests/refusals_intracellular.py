@@ -37,7 +37,7 @@ EVENT = I.Event(500.0, "drug", "dofetilide", 10.0)
 RECORDING = I.Recording.from_samples(SIGNAL, 1000.0, channels=CHANNELS, positions=POSITIONS, events=[EVENT])
 PHYSICS = UN.Physics(*np.full((3, 2), 0.2))
 PREDICTION = UN.Prediction(IAP, IAP, IAP, PHYSICS)
-TABLE = BA.BeatTable(np.ones((4, len(BA.FEATURES))), np.ones((4, len(BA.LEVELS))), np.array(["a", "a", "b", "b"]))
+TABLE = BA.BeatTable(np.ones((4, len(BA.FEATURES))), np.ones((4, len(FE.LEVELS))), np.array(["a", "a", "b", "b"]))
 RECIPE = BA.CORE_RECIPES[0]
 TRACE = np.zeros((2, 50))
 SEAL, NOISE, OPENED = EL.Seal(), EL.Noise(), EL.Electroporation()
