@@ -173,7 +173,6 @@ class Monitoring:
         )
         return "\n".join(lines)
 
-    @typed
     def _without_wave(self) -> float:
         """Share of the reconstructed beats."""
         outside = np.array([kind == "extracellular" for kind in self.kinds], bool)
@@ -181,6 +180,7 @@ class Monitoring:
         wave = np.isfinite(self.field_potentials["tangent"][outside]) if there.size else there
         return float(1 - wave[there].mean()) if there.any() else 0.0
 
+    @typed
     def rows(self, levels: tuple[int, ...] = SHOWN) -> list[tuple[str, ...]]:
         """The effects as rows of texts under `HEADINGS`: one an addition and level."""
         for level in levels:
