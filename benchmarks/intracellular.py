@@ -62,7 +62,7 @@ class Sizes(NamedTuple):
     forward: int
 
 
-FULL, QUICK = Sizes(I.PREPARATIONS, 240, None, FORWARD), Sizes(40, 14, 1, 2)
+FULL, QUICK = Sizes(I.PREPARATIONS, 240, None, FORWARD), Sizes(64, 24, 1, 2)
 
 
 def main(argv: list[str] | None = None) -> int:
