@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..annotations import typed
 from .conformal import calibrate
-from .library import Network
+from .inference import Network
 from .pairs import Pairs, split
 from .train import train
 
